@@ -1,0 +1,1 @@
+//! Stream decoders: provider bytes in, operations out.
