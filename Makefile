@@ -1,0 +1,57 @@
+# Every target sets up what it needs; `make setup` alone does nothing else. The second time costs a fraction of a second.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv/bin
+DIR ?= .
+JSON ?=
+export JSON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz
+
+help:
+	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
+	@echo "make dev                       the edge and a model on this machine, until Ctrl-C"
+	@echo "make test | check | bench | bench-<name> | deploy-check"
+	@echo "make doctor | setup | lock | wasm | fuzz | clean"
+
+setup:
+	@$(PYTHON) -m scripts.setup
+
+demo: setup
+	@$(VENV)/python -m scripts.demo --dir "$(DIR)"
+
+dev: setup
+	@$(VENV)/python -m scripts.dev
+
+test: setup
+	@$(VENV)/python -m pytest tests/core
+	@$(VENV)/python -m pytest tests/client
+	@$(VENV)/python -m pytest tests/edge
+
+check: setup
+	@$(VENV)/python -m scripts.check
+
+bench: setup
+	@$(VENV)/python -m bench
+
+bench-%: setup
+	@$(VENV)/python -m bench.$*
+
+deploy-check: setup
+	@$(VENV)/python -m scripts.deploy_check
+
+wasm: setup
+	@$(VENV)/python -m scripts.build_wasm
+
+fuzz: setup
+	@$(VENV)/python -m scripts.fuzz
+
+lock: setup
+	@$(VENV)/python -m scripts.lock
+
+doctor:
+	@$(PYTHON) -m scripts.doctor
+
+clean:
+	rm -rf .venv .edgeloop .wrangler node_modules python_modules rust-wasm/target dist
