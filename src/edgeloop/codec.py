@@ -1,0 +1,74 @@
+"""Events and snapshots as stored text: JSON with a schema version, read back whatever version wrote it.
+
+One stored row is a batch: the events recorded together, as a JSON array (fewer rows are the bill: design.md section 4). Each
+event carries the schema version that wrote it; `_UPGRADES` lifts old ones, one version at a time. `VERSIONS` says in a sentence
+what each version is; a test holds it complete.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgeloop.errors import CorruptLog
+from edgeloop.events import Event, Recorded
+from edgeloop.state import State
+
+VERSIONS = {
+    1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
+}
+CURRENT = max(VERSIONS)
+
+Json = dict[str, Any]
+_UPGRADES: dict[int, Callable[[Json], Json]] = {}
+"""`_UPGRADES[n]` turns a record of version n into one of version n+1."""
+
+_event = TypeAdapter[Event](Event)
+_state = TypeAdapter(State)
+
+
+def encode_batch(batch: Iterable[Recorded]) -> str:
+    """Encode events that are stored together; default values are left out."""
+    return json.dumps([_record(recorded) for recorded in batch], ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_batch(text: str) -> list[Recorded]:
+    """Decode one stored batch.
+
+    Raises:
+        CorruptLog: not what any known version wrote.
+    """
+    try:
+        return [_recorded(record) for record in json.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptLog(f"a stored batch cannot be read: {error}") from error
+
+
+def encode_state(state: State) -> str:
+    """Encode a snapshot of the control state."""
+    return json.dumps({"v": CURRENT, "state": _state.dump_python(state, mode="json")}, ensure_ascii=False)
+
+
+def decode_state(text: str) -> State | None:
+    """Decode a snapshot; None if another version wrote it: the log is the truth, so it is replayed instead."""
+    try:
+        stored = json.loads(text)
+        return _state.validate_python(stored["state"]) if stored["v"] == CURRENT else None
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def _record(recorded: Recorded) -> Json:
+    event = recorded.event.model_dump(mode="json", exclude_defaults=True)
+    event["kind"] = recorded.event.kind
+    return {"v": CURRENT, "seq": recorded.seq, "at": recorded.at, "event": event}
+
+
+def _recorded(record: Json) -> Recorded:
+    version = record["v"]
+    if version not in VERSIONS:
+        raise CorruptLog(f"schema version {version!r} is not known here; the newest known is {CURRENT}")
+    for step in range(version, CURRENT):
+        record = _UPGRADES[step](record)
+    return Recorded(seq=record["seq"], at=record["at"], event=_event.validate_python(record["event"]))

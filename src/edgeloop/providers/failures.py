@@ -1,0 +1,111 @@
+"""A provider's refusal as a typed error: which class it is of, whether trying again can help, and when (providers.md section 3)."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from edgeloop.events import ErrorClass, StepError
+
+_BY_STATUS: dict[int, ErrorClass] = {
+    400: "invalid_request",
+    401: "auth",
+    402: "billing",
+    403: "auth",
+    404: "invalid_request",
+    408: "timeout",
+    409: "server",
+    413: "too_large",
+    422: "invalid_request",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
+}
+_RETRYABLE: frozenset[ErrorClass] = frozenset(
+    {"connection", "timeout", "rate_limit", "overloaded", "server", "truncated", "malformed", "interrupted"}
+)
+_SPENT = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "enforced_spend_limit_reached",
+    }
+)
+_MESSAGE_CHARS = 1_000
+
+
+def retryable(cls: ErrorClass) -> bool:
+    """Whether another attempt can end better."""
+    return cls in _RETRYABLE
+
+
+def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> StepError:
+    """Classify an HTTP answer that is not 200. `headers` keys are lower case."""
+    error = _error_object(body)
+    code = _code(error)
+    cls: ErrorClass = _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
+    if code in _SPENT:
+        cls = "billing"
+    should = headers.get("x-should-retry")
+    again = should == "true" if should in ("true", "false") and cls != "billing" else retryable(cls)
+    message = error.get("message")
+    text = message if isinstance(message, str) else body[:_MESSAGE_CHARS].decode("utf-8", "replace")
+    return StepError(
+        cls=cls,
+        code=code or str(status),
+        message=f"HTTP {status}: {text[:_MESSAGE_CHARS]}",
+        retryable=again,
+        retry_after_ms=_retry_after_ms(headers, error),
+    )
+
+
+def local(cls: ErrorClass, message: str) -> StepError:
+    """An error of the connection or of our own making."""
+    return StepError(cls=cls, message=message[:_MESSAGE_CHARS], retryable=retryable(cls))
+
+
+def _error_object(body: bytes) -> dict[str, Any]:
+    """The `error` object of the providers' JSON error bodies; `{}` where there is none (proxies answer HTML)."""
+    try:
+        data: Any = json.loads(body)
+    except ValueError:
+        return {}
+    if isinstance(data, list) and data:
+        data = data[0]
+    error: Any = data.get("error", data) if isinstance(data, dict) else {}
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _code(error: dict[str, Any]) -> str:
+    details = error.get("details")
+    inner = details.get("error_code") if isinstance(details, dict) else None
+    for value in (inner, error.get("code"), error.get("type"), error.get("status")):
+        if isinstance(value, str) and value:
+            return value[:100]
+    return ""
+
+
+def _retry_after_ms(headers: Mapping[str, str], error: dict[str, Any]) -> int | None:
+    """The hint: `retry-after-ms`, `retry-after` in seconds, or Google's RetryInfo in the body."""
+    for name, scale in (("retry-after-ms", 1.0), ("retry-after", 1000.0)):
+        hint = _number(headers.get(name, ""))
+        if hint is not None:
+            return int(hint * scale)
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else []:
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        hint = _number(delay[:-1]) if isinstance(delay, str) and delay.endswith("s") else None
+        if hint is not None:
+            return int(hint * 1000)
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e9 else None

@@ -1,0 +1,119 @@
+"""What the pump reports of a model's stream, as events. The decoding itself is Rust's (`rust-wasm/core/src/decode`).
+
+The pump hands over batches of operations, JSON objects tagged `op`, only when something is complete: a block, a call, the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from edgeloop.commands import call_id
+from edgeloop.events import (
+    BlockFinished,
+    ErrorClass,
+    Event,
+    StepError,
+    StepFailed,
+    StepFinished,
+    StopReason,
+    Timing,
+    ToolCallCompleted,
+    Usage,
+)
+from edgeloop.providers.failures import retryable
+
+Op = dict[str, Any]
+Count = Callable[[list[str]], list[int]]
+"""Exact o200k token counts of a batch of texts; comes from the hot kernels."""
+
+_CLASSES = frozenset(get_args(ErrorClass))
+_STOPS = frozenset(get_args(StopReason))
+
+
+@dataclass(kw_only=True)
+class StepReader:
+    """Reads the operations of one attempt. `ended` holds the operation that ended it, `stop` or `error`."""
+
+    step: int
+    attempt: int
+    usage: Usage = Usage()
+    ended: Op | None = field(default=None)
+
+    def feed(self, ops: list[Op], count: Count) -> list[Event]:
+        """Turn operations into the events of completed blocks and calls; usage and the end are kept for `finish`."""
+        events: list[Event] = []
+        whole = [op for op in ops if op["op"] in ("block_complete", "call_complete")]
+        tokens = dict(zip(map(id, whole), count([_text(op) for op in whole]), strict=True)) if whole else {}
+        for op in ops:
+            match op["op"]:
+                case "block_complete":
+                    if op["text"] or op.get("echo"):
+                        events.append(self._block(op, tokens[id(op)]))
+                case "call_complete":
+                    events.append(self._call(op, tokens[id(op)]))
+                case "usage":
+                    self.usage = Usage.model_validate({k: v for k, v in op.items() if k in Usage.model_fields})
+                case "stop" | "error":
+                    self.ended = op
+                case _:
+                    pass
+        return events
+
+    def finish(self, timing: Timing, jitter: float) -> Event:
+        """The event that ends the attempt."""
+        op = self.ended
+        assert op is not None
+        if op["op"] == "stop":
+            reason = op["reason"] if op["reason"] in _STOPS else "other"
+            return StepFinished(step=self.step, stop=reason, usage=self.usage, timing=timing)
+        return StepFailed(
+            step=self.step,
+            attempt=self.attempt,
+            error=_error(op),
+            jitter=jitter,
+            usage=self.usage,
+            timing=timing,
+        )
+
+    def _block(self, op: Op, tokens: int) -> BlockFinished:
+        return BlockFinished(
+            step=self.step, block=op["block"], type=op["kind"], text=op["text"], echo=op.get("echo"), tokens=tokens
+        )
+
+    def _call(self, op: Op, tokens: int) -> ToolCallCompleted:
+        return ToolCallCompleted(
+            step=self.step,
+            block=op["block"],
+            call=call_id(self.step, op["block"]),
+            provider_id=op.get("provider_id") or "",
+            name=op["name"],
+            arguments=op["arguments"],
+            tokens=tokens,
+            invalid=op.get("invalid"),
+        )
+
+
+def partial_blocks(step: int, partial: list[Op], count: Count) -> list[BlockFinished]:
+    """The blocks a broken stream had shown but not completed, as the pump or the recovery row holds them."""
+    shown = [op for op in partial if op["text"]]
+    return [
+        BlockFinished(
+            step=step, block=op["block"], type=op["kind"], text=op["text"], tokens=tokens, partial=True
+        )
+        for op, tokens in zip(shown, count([op["text"] for op in shown]), strict=True)
+    ]
+
+
+def _text(op: Op) -> str:
+    return op["text"] if op["op"] == "block_complete" else f"{op['name']}{op['arguments']}"
+
+
+def _error(op: Op) -> StepError:
+    cls: ErrorClass = op["class"] if op["class"] in _CLASSES else "unknown"
+    return StepError(
+        cls=cls,
+        code=str(op.get("code") or "")[:100],
+        message=str(op.get("message") or "")[:1_000],
+        retryable=bool(op["retryable"]) if "retryable" in op else retryable(cls),
+        retry_after_ms=op.get("retry_after_ms"),
+    )

@@ -1,0 +1,209 @@
+"""What comes next: the rules that turn a state into the next event, without a clock or a socket.
+
+`due` is asked after every event, on every wake and on every alarm, until it answers None; so a fresh start after a crash needs no
+rules of its own. What the core cannot know (the time, who is attached, what runs in this isolate) comes in as a `World`.
+"""
+
+from dataclasses import dataclass
+
+from edgeloop.events import (
+    BlockFinished,
+    Event,
+    Outcome,
+    RetryScheduled,
+    StepError,
+    StepFailed,
+    StepStarted,
+    StopReason,
+    ToolFinished,
+    ToolStarted,
+    TurnEnd,
+    TurnFinished,
+)
+from edgeloop.state import Call, State
+from edgeloop.tools import PlacedTool, may_start_early
+
+EDGE = "edge"
+LEASE_MS = 20_000
+"""How long a model call may go unwatched: the alarm looks at it this often while it runs."""
+MAX_ATTEMPTS = 8
+"""Failed model calls in a row before the turn fails (providers.md section 3); any finished step resets the count."""
+MAX_TURN_STEPS = 200
+BACKOFF_BASE_MS = 500
+BACKOFF_CAP_MS = 60_000
+RETRY_AFTER_CAP_MS = 300_000
+"""A longer hint fails the turn: a person should hear of it now, not in an hour."""
+RUNNER_GRACE_MS = 10_000
+"""What a client gets beyond a tool's deadline to report: it enforces the deadline itself."""
+LOST_AFTER_MS = 60_000
+"""How long a mutating call waits for a runner that left while another client is attached."""
+
+_SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequence", "other"})
+_TURN_ENDS: dict[StopReason, TurnEnd] = {"refusal": "refused", "content_filter": "refused", "max_tokens": "truncated"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What the log cannot tell: `now` in ms, attached clients that run tools (best first), edge calls running in this isolate."""
+
+    now: int
+    hosts: tuple[str, ...] = ()
+    running: frozenset[str] = frozenset()
+
+
+def due(state: State, world: World) -> Event | None:
+    """The next event that must be recorded in this state and world; None when there is nothing to do but wait."""
+    for call in state.open_calls:
+        event = _call_due(state, call, world)
+        if event is not None:
+            return event
+    match state.phase:
+        case "idle":
+            return _next_step(state) if state.queued else None
+        case "streaming":
+            return None
+        case "settling":
+            return _settled(state) if not state.open_calls else None
+        case "failed":
+            return _after_failure(state)
+        case "backoff":
+            return _after_backoff(state, world)
+
+
+def deadline(state: State, world: World) -> int | None:
+    """When `due` must be asked again even if nothing happens, in ms; None while only a person or a client is waited for."""
+    times = [_call_deadline(state, call, world) for call in state.open_calls if call.running]
+    if state.phase == "streaming":
+        times.append(world.now + LEASE_MS)
+    if state.phase == "backoff":
+        times.append(state.retry_at)
+    known = [time for time in times if time is not None]
+    return min(known) if known else None
+
+
+def interrupted(state: State, shown: list[BlockFinished], error: StepError, jitter: float) -> list[Event]:
+    """The events that close a streaming step whose stream is gone: the text shown so far is kept (behaviours 4 and 16)."""
+    assert state.phase == "streaming"
+    partial = [block for block in shown if block.text]
+    failed = StepFailed(step=state.step, attempt=state.attempt, error=error, jitter=jitter)
+    return [*partial, failed]
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+def _call_due(state: State, call: Call, world: World) -> Event | None:
+    if state.stopping:
+        return _end(call, "cancelled", "Stopped by the person before it finished.")
+    return _running_due(state, call, world) if call.running else _waiting_due(state, call, world)
+
+
+def _waiting_due(state: State, call: Call, world: World) -> Event | None:
+    tool = state.tool(call.name)
+    if call.invalid is not None:
+        return _end(call, "error", f"The arguments could not be used: {call.invalid}. The tool was not run.")
+    if tool is None:
+        known = ", ".join(placed.spec.name for placed in state.tools) or "none"
+        return _end(call, "error", f"There is no tool named {call.name!r}. The tools are: {known}.")
+    if not may_start_early(tool.spec):
+        if state.phase == "streaming":
+            return None
+        if state.phase != "settling" or state.stop not in _SAFE_STOPS:
+            return _end(call, "cancelled", "The message that made this call was cut off, so the tool was not run.")
+    runner = _runner(state, tool, world)
+    return None if runner is None else ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
+
+
+def _running_due(state: State, call: Call, world: World) -> Event | None:
+    tool = state.tool(call.name)
+    when = _call_deadline(state, call, world)
+    if when is not None and world.now >= when:
+        if call.runner == EDGE or call.runner in world.hosts:
+            return _end(call, "timeout", "The tool did not answer within its deadline.")
+        return _end(call, "lost", _LOST)
+    if call.runner == EDGE:
+        gone = call.call not in world.running
+    else:
+        gone = call.runner not in world.hosts and bool(world.hosts)
+    if not gone:
+        return None
+    if tool is not None and may_start_early(tool.spec):
+        runner = _runner(state, tool, world)
+        return None if runner is None else ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
+    return _end(call, "lost", _LOST) if call.runner == EDGE else None
+
+
+_LOST = "Who ran this went away before it answered. Whether it took effect is not known: check before doing it again."
+
+
+def _runner(state: State, tool: PlacedTool, world: World) -> str | None:
+    """Who runs a call of this tool: the edge, or an attached client, the one that declared the tools first."""
+    if tool.place == "edge":
+        return EDGE
+    if state.tools_client in world.hosts:
+        return state.tools_client
+    return world.hosts[0] if world.hosts else None
+
+
+def _call_deadline(state: State, call: Call, world: World) -> int | None:
+    """When a running call must be looked at. A runner that is away has no deadline unless another client could go on."""
+    tool = state.tool(call.name)
+    limit = tool.spec.deadline_ms if tool is not None else 0
+    if call.runner == EDGE:
+        return call.started_at + limit if limit else None
+    if call.runner in world.hosts:
+        return call.started_at + limit + RUNNER_GRACE_MS if limit else None
+    return call.started_at + max(limit, LOST_AFTER_MS) if world.hosts else None
+
+
+def _end(call: Call, outcome: Outcome, content: str) -> ToolFinished:
+    return ToolFinished(call=call.call, outcome=outcome, content=content)
+
+
+# --- steps and turns ------------------------------------------------------------------------------------------------
+
+
+def _next_step(state: State) -> Event:
+    if state.turn_steps >= MAX_TURN_STEPS:
+        return TurnFinished(reason="budget", detail=f"{MAX_TURN_STEPS} model calls in one turn")
+    return StepStarted(step=state.step + 1, attempt=1)
+
+
+def _settled(state: State) -> Event:
+    assert state.stop is not None
+    if state.stopping:
+        return TurnFinished(reason="stopped")
+    if state.calls or state.queued or state.stop == "pause":
+        return _next_step(state)
+    return TurnFinished(reason=_TURN_ENDS.get(state.stop, "done"))
+
+
+def _after_failure(state: State) -> Event | None:
+    error = state.error
+    assert error is not None
+    if state.stopping:
+        return TurnFinished(reason="stopped")
+    hint = error.retry_after_ms or 0
+    if error.retryable and state.failures < MAX_ATTEMPTS and hint <= RETRY_AFTER_CAP_MS:
+        return RetryScheduled(due=state.failed_at + backoff_ms(state.failures, error.retry_after_ms, state.jitter))
+    if state.open_calls:
+        return None
+    return TurnFinished(reason="failed", detail=f"{error.cls}: {error.message}"[:2_000])
+
+
+def _after_backoff(state: State, world: World) -> Event | None:
+    if state.stopping:
+        return TurnFinished(reason="stopped")
+    if state.open_calls or world.now < state.retry_at:
+        return None
+    if state.turn_steps >= MAX_TURN_STEPS:
+        return _next_step(state)
+    return StepStarted(step=state.step + 1 if state.kept else state.step, attempt=state.failures + 1)
+
+
+def backoff_ms(failures: int, retry_after_ms: int | None, jitter: float) -> int:
+    """How long to wait after the n-th failure in a row (n from 1): the peer's hint, else 0.5 s doubling to 60 s, less up to 25 %."""
+    if retry_after_ms is not None:
+        return retry_after_ms + int(jitter * BACKOFF_BASE_MS)
+    exact = min(BACKOFF_BASE_MS * 2 ** (failures - 1), BACKOFF_CAP_MS)
+    return int(exact * (1 - 0.25 * jitter))

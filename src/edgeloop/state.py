@@ -1,0 +1,120 @@
+"""The state machine of a session: its phases, the one transition table, and the control state.
+
+Theory
+======
+A session is at any time in one of five phases:
+
+    idle        nothing is under way; a message starts a step at once
+    streaming   a model call is in flight: blocks and calls arrive, early tools may run
+    settling    the model's message has ended well; its calls are being run
+    failed      the model call has ended badly; what it had shown or called is kept, its calls are being settled
+    backoff     the next attempt is scheduled
+
+Rule 1: everything that moves the machine is an event in the log. `TRANSITIONS[phase][kind]` is the next phase; a pair that is
+not listed is an error and leaves the state as it was. The table has no guards: where the next phase depends on data (does the
+message hold calls? may it be retried?), a further event says so, and `schedule.due` decides which.
+
+Rule 2: events that only add to what is known (a message, a new set of tools, a result) never move the phase, so they are
+listed in nearly every row.
+
+Rule 3: a turn runs from the first message that finds the session idle to `turn_finished`. Messages that come meanwhile are
+delivered at the next step (steering), never refused.
+
+Rule 4: the control state is bounded: it holds the current step and its calls, never the conversation (that is
+`transcript.py`'s, derived from the log when a request is to be built). So a snapshot is small however long the session is.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from edgeloop.events import Outcome, StepError, StopReason, Usage
+from edgeloop.tools import PlacedTool
+
+Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
+
+_ANY: dict[str, None] = {kind: None for kind in ("config_changed", "tools_declared", "user_message_received")}
+_CALLS: dict[str, None] = {kind: None for kind in ("tool_started", "tool_finished", "stop_requested")}
+
+
+def _row(phase: Phase, *stays: dict[str, None], **moves: Phase) -> dict[str, Phase]:
+    return {kind: phase for group in stays for kind in group} | moves
+
+
+TRANSITIONS: dict[Phase, dict[str, Phase]] = {
+    "idle": _row("idle", _ANY, step_started="streaming"),
+    "streaming": _row(
+        "streaming",
+        _ANY,
+        _CALLS,
+        block_finished="streaming",
+        tool_call_completed="streaming",
+        step_finished="settling",
+        step_failed="failed",
+    ),
+    "settling": _row("settling", _ANY, _CALLS, step_started="streaming", turn_finished="idle"),
+    "failed": _row("failed", _ANY, _CALLS, retry_scheduled="backoff", turn_finished="idle"),
+    "backoff": _row("backoff", _ANY, _CALLS, step_started="streaming", turn_finished="idle"),
+}
+
+assert set(TRANSITIONS) == set(get_args(Phase))
+
+
+@dataclass(kw_only=True)
+class Call:
+    """A call of the current step. `runner` and `started_at` are of its last start; `outcome` is set once, at its end."""
+
+    call: str
+    name: str
+    arguments: str
+    invalid: str | None = None
+    runner: str | None = None
+    epoch: int = 0
+    started_at: int = 0
+    outcome: Outcome | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.runner is not None and self.outcome is None
+
+
+@dataclass(kw_only=True)
+class State:
+    """The control state: what `schedule.due` needs to decide what comes next. Bounded (rule 4)."""
+
+    phase: Phase = "idle"
+    seq: int = 0
+    provider: str = ""
+    model: str = ""
+    system: str = ""
+    tools: tuple[PlacedTool, ...] = ()
+    tools_client: str | None = None
+
+    step: int = 0
+    attempt: int = 0
+    turns: int = 0
+    turn_steps: int = 0
+    calls: dict[str, Call] = field(default_factory=lambda: dict[str, Call]())
+    kept: bool = False
+    """Whether the current attempt showed or called anything: then it is continued, not repeated."""
+    queued: int = 0
+    """Messages received since the last step began: the next one delivers them."""
+    stopping: bool = False
+    stop: StopReason | None = None
+    failures: int = 0
+    failed_at: int = 0
+    jitter: float = 0.0
+    error: StepError | None = None
+    retry_at: int = 0
+
+    usage: Usage = Usage()
+    message_tokens: int = 0
+    """Exact o200k tokens of all messages so far: user, model and tool results."""
+
+    def tool(self, name: str) -> PlacedTool | None:
+        """The declared tool of that name, or None."""
+        return next((tool for tool in self.tools if tool.spec.name == name), None)
+
+    @property
+    def open_calls(self) -> list[Call]:
+        """Calls without an outcome, in call order."""
+        return [call for call in self.calls.values() if call.outcome is None]

@@ -1,0 +1,340 @@
+"""Client <-> session: every frame and HTTP body, as pydantic models. `docs/protocol.md` and the JSON Schema are made from here.
+
+Frames are JSON text with a type tag `t`. Knows no socket. Two rules keep the wire at O(delta):
+
+* a client that was sent a block's text as deltas is not sent it again: it gets `block_streamed` in place of `block_finished`;
+* a client is not sent back what it brought: its own message and tool results come back as `accepted`.
+
+Offsets and lengths of text are in UTF-8 bytes; times are ms since the epoch.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edgeloop.errors import BadFrame
+from edgeloop.events import BlockType, Event, Outcome, Recorded, StepError, Usage
+from edgeloop.model import Frozen
+from edgeloop.tools import ToolSpec
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_RESULT_BYTES = 1 << 20
+MAX_TOOLS = 64
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+
+# --- client to session ----------------------------------------------------------------------------------------------
+
+
+class StreamPosition(Frozen):
+    """How much of the block being streamed the client already holds: `off` UTF-8 bytes."""
+
+    step: int
+    attempt: int
+    block: int
+    off: int = Field(ge=0)
+
+
+class Hello(Frozen):
+    """The first frame on a socket. Nothing live is sent before it is answered.
+
+    `after` is the client's cursor: the last `seq` it holds (0: none) of the log named `log` (absent on the first visit).
+    `tools` are the local tools this client runs; absent means it runs none.
+    """
+
+    t: Literal["hello"] = "hello"
+    v: int
+    client: Id
+    after: int = Field(default=0, ge=0)
+    log: Id | None = None
+    tools: tuple[ToolSpec, ...] | None = Field(default=None, max_length=MAX_TOOLS)
+    position: StreamPosition | None = None
+
+
+class SendMessage(Frozen):
+    """A person's message. `id` is minted once by the client; sending it again is answered as before and changes nothing.
+
+    `model` changes the session's model from this message on.
+    """
+
+    t: Literal["message"] = "message"
+    id: Id
+    text: str = Field(min_length=1)
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class ToolResult(Frozen):
+    """The result of a call this client was assigned by `tool_started`. `epoch` is that event's."""
+
+    t: Literal["tool_result"] = "tool_result"
+    call: Id
+    epoch: int
+    outcome: Outcome
+    content: str
+    ms: int = Field(default=0, ge=0)
+
+
+class Stop(Frozen):
+    """Stop the turn. A no-op when nothing is under way."""
+
+    t: Literal["stop"] = "stop"
+
+
+ClientFrame = Annotated[Hello | SendMessage | ToolResult | Stop, Field(discriminator="t")]
+
+# --- session to client ----------------------------------------------------------------------------------------------
+
+
+class PendingCall(Frozen):
+    """A call that this client was assigned before its cursor and that has no result yet."""
+
+    call: str
+    epoch: int
+    name: str
+    arguments: str
+    deadline_ms: int
+
+
+class Welcome(Frozen):
+    """The answer to `hello`: the log's identity and head. Events after the cursor follow, then `synced`, then live frames.
+
+    `reset` means the client's cursor was of no use (another log, or from the future): drop what you hold, all events follow.
+    """
+
+    t: Literal["welcome"] = "welcome"
+    v: int
+    agent: str
+    log: str
+    head: int
+    reset: bool = False
+    pending: tuple[PendingCall, ...] = ()
+
+
+class Events(Frozen):
+    """Consecutive events of the log. Short forms (`block_streamed`, `accepted`) stand for events whose content you hold."""
+
+    t: Literal["events"] = "events"
+    events: tuple["WireEvent", ...]
+
+
+class BlockStreamed(Frozen):
+    """Stands for `block_finished` of a block whose deltas this socket was sent: its text is those, `bytes` long."""
+
+    kind: Literal["block_streamed"] = "block_streamed"
+    step: int
+    block: int
+    type: BlockType
+    bytes: int
+    tokens: int = 0
+    partial: bool = False
+
+
+class Accepted(Frozen):
+    """Stands for the event made of what this client itself sent: `ref` is the message's id or the call's."""
+
+    kind: Literal["accepted"] = "accepted"
+    of: Literal["user_message_received", "tool_finished"]
+    ref: str
+    tokens: int = 0
+
+
+class WireEvent(Frozen):
+    """An event as it travels: the log's envelope around the event or its short form."""
+
+    seq: int
+    at: int
+    event: Event | BlockStreamed | Accepted
+
+
+class Synced(Frozen):
+    """Everything up to `seq` was sent; what follows is live."""
+
+    t: Literal["synced"] = "synced"
+    seq: int
+
+
+class Delta(Frozen):
+    """A piece of a block being streamed, live only: `off` is the UTF-8 offset of `text` in its block."""
+
+    t: Literal["delta"] = "delta"
+    step: int
+    attempt: int
+    block: int
+    kind: Literal["text", "reasoning"]
+    off: int
+    text: str
+
+
+class CallOpened(Frozen):
+    """The model began to write a tool call, live only; its arguments come complete with `tool_call_completed`."""
+
+    t: Literal["call"] = "call"
+    step: int
+    attempt: int
+    block: int
+    name: str
+
+
+class Duplicate(Frozen):
+    """What you sent was already recorded; nothing changed. `ref` is the message's id or the call's."""
+
+    t: Literal["duplicate"] = "duplicate"
+    ref: str
+
+
+ErrorCode = Literal[
+    "unauthorized",
+    "not_configured",
+    "not_found",
+    "bad_frame",
+    "too_large",
+    "version",
+    "hello_expected",
+    "conflict",
+    "unknown_call",
+    "not_yours",
+    "overloaded",
+    "internal",
+]
+
+
+class ErrorFrame(Frozen):
+    """A refusal: what was wrong, what was expected. `ref` names the message or call it is about."""
+
+    t: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+    expected: str | None = None
+    ref: str | None = None
+
+
+ServerFrame = Annotated[
+    Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame,
+    Field(discriminator="t"),
+]
+
+# --- HTTP -----------------------------------------------------------------------------------------------------------
+
+
+class PostMessage(Frozen):
+    """Body of `POST /v1/agents/{id}/messages`."""
+
+    id: Id
+    text: str = Field(min_length=1)
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class Posted(Frozen):
+    """Answer to a posted message or stop: the log's head; `duplicate` if it had been recorded before."""
+
+    seq: int
+    duplicate: bool = False
+
+
+class EventsPage(Frozen):
+    """Answer of `GET events?after=N`: events after N in order; ask again from `next` until it equals `head`."""
+
+    log: str
+    events: tuple[Recorded, ...]
+    next: int
+    head: int
+
+
+class OpenCall(Frozen):
+    """A call without a result; `runner` is null while it waits for a client that has the tool."""
+
+    call: str
+    name: str
+    runner: str | None
+
+
+class StateView(Frozen):
+    """Answer of `GET state`."""
+
+    v: int = PROTOCOL_VERSION
+    agent: str
+    log: str
+    head: int
+    phase: str
+    provider: str
+    model: str
+    step: int
+    turns: int
+    calls: tuple[OpenCall, ...]
+    queued: int
+    usage: Usage
+    message_tokens: int
+    attached: int
+    last_error: StepError | None = None
+
+
+_client = TypeAdapter[Hello | SendMessage | ToolResult | Stop](ClientFrame)
+_server = TypeAdapter[Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame](ServerFrame)
+_post = TypeAdapter(PostMessage)
+
+
+def _explain(error: ValidationError) -> str:
+    """Say what was wrong without echoing the peer's data back (it may be large or secret)."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'frame'}: {item['msg']}" for item in error.errors(include_input=False)[:3]
+    )
+
+
+def _parse(adapter: TypeAdapter[Any], data: str | bytes, limit: int, expected: str) -> Any:
+    size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "surrogatepass"))
+    if size > limit:
+        raise BadFrame(code="too_large", message=f"{size} bytes", expected=f"at most {limit} bytes")
+    try:
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        raise BadFrame(code="bad_frame", message=_explain(error), expected=expected) from None
+
+
+def _check_text(name: str, text: str, limit: int) -> None:
+    size = len(text.encode())
+    if size > limit:
+        raise BadFrame(code="too_large", message=f"{name}: {size} bytes", expected=f"at most {limit} bytes")
+
+
+def parse_client_frame(data: str | bytes) -> Hello | SendMessage | ToolResult | Stop:
+    """Parse what a client sent.
+
+    Raises:
+        BadFrame: not a frame of the protocol, of another version, or over a limit.
+    """
+    frame = _parse(_client, data, MAX_FRAME_BYTES, "a JSON frame with t = hello, message, tool_result or stop")
+    match frame:
+        case Hello() if frame.v != PROTOCOL_VERSION:
+            raise BadFrame(code="version", message=f"v = {frame.v}", expected=f"v = {PROTOCOL_VERSION}")
+        case SendMessage():
+            _check_text("text", frame.text, MAX_MESSAGE_BYTES)
+        case ToolResult():
+            _check_text("content", frame.content, MAX_RESULT_BYTES)
+        case _:
+            pass
+    return frame
+
+
+def parse_post(data: bytes) -> SendMessage:
+    """Parse the body of `POST messages` into the same command a socket sends.
+
+    Raises:
+        BadFrame: as `parse_client_frame`.
+    """
+    body = _parse(_post, data, MAX_FRAME_BYTES, 'a JSON object like {"id": "m1", "text": "..."}')
+    _check_text("text", body.text, MAX_MESSAGE_BYTES)
+    return SendMessage(id=body.id, text=body.text, model=body.model)
+
+
+def parse_server_frame(data: str | bytes) -> Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame:
+    """Parse what the session sent (the client's side).
+
+    Raises:
+        ValidationError: not a frame of this protocol version.
+    """
+    return _server.validate_json(data)
+
+
+Events.model_rebuild()
