@@ -8,12 +8,23 @@ Frames are JSON text with a type tag `t`. Knows no socket. Two rules keep the wi
 Offsets and lengths of text are in UTF-8 bytes; times are ms since the epoch.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgeloop.errors import BadFrame
-from edgeloop.events import BlockType, Event, Outcome, Recorded, StepError, Usage
+from edgeloop.events import (
+    BlockFinished,
+    BlockType,
+    Event,
+    Outcome,
+    Recorded,
+    StepError,
+    ToolFinished,
+    Usage,
+    UserMessageReceived,
+)
 from edgeloop.model import Frozen
 from edgeloop.tools import ToolSpec
 
@@ -292,10 +303,49 @@ def _parse(adapter: TypeAdapter[Any], data: str | bytes, limit: int, expected: s
         raise BadFrame(code="bad_frame", message=_explain(error), expected=expected) from None
 
 
+def _check_message(text: str) -> None:
+    _check_text("text", text, MAX_MESSAGE_BYTES)
+    if not text.strip():
+        raise BadFrame(code="bad_frame", message="text: blank", expected="something to say: providers refuse blank text")
+
+
 def _check_text(name: str, text: str, limit: int) -> None:
     size = len(text.encode())
     if size > limit:
         raise BadFrame(code="too_large", message=f"{name}: {size} bytes", expected=f"at most {limit} bytes")
+
+
+def events_frame(batch: Iterable[Recorded], *, streamed: bool = False, own: str | None = None) -> str:
+    """Encode an `events` frame.
+
+    Args:
+        batch: consecutive events.
+        streamed: the receivers were sent these blocks as deltas.
+        own: the id of the message or call whose content the receiver itself sent.
+    """
+    events = (f'{{"seq":{r.seq},"at":{r.at},"event":{_travelling(r.event, streamed, own)}}}' for r in batch)
+    return f'{{"t":"events","events":[{",".join(events)}]}}'
+
+
+def _travelling(event: Event, streamed: bool, own: str | None) -> str:
+    short: Frozen = event
+    match event:
+        case BlockFinished() if streamed and event.type != "opaque":
+            short = BlockStreamed(
+                step=event.step,
+                block=event.block,
+                type=event.type,
+                bytes=len(event.text.encode()),
+                tokens=event.tokens,
+                partial=event.partial,
+            )
+        case UserMessageReceived() if event.id == own:
+            short = Accepted(of=event.kind, ref=event.id, tokens=event.tokens)
+        case ToolFinished() if event.call == own:
+            short = Accepted(of=event.kind, ref=event.call, tokens=event.tokens)
+        case _:
+            pass
+    return short.model_dump_json(exclude_none=True)
 
 
 def parse_client_frame(data: str | bytes) -> Hello | SendMessage | ToolResult | Stop:
@@ -309,7 +359,7 @@ def parse_client_frame(data: str | bytes) -> Hello | SendMessage | ToolResult | 
         case Hello() if frame.v != PROTOCOL_VERSION:
             raise BadFrame(code="version", message=f"v = {frame.v}", expected=f"v = {PROTOCOL_VERSION}")
         case SendMessage():
-            _check_text("text", frame.text, MAX_MESSAGE_BYTES)
+            _check_message(frame.text)
         case ToolResult():
             _check_text("content", frame.content, MAX_RESULT_BYTES)
         case _:
@@ -324,7 +374,7 @@ def parse_post(data: bytes) -> SendMessage:
         BadFrame: as `parse_client_frame`.
     """
     body = _parse(_post, data, MAX_FRAME_BYTES, 'a JSON object like {"id": "m1", "text": "..."}')
-    _check_text("text", body.text, MAX_MESSAGE_BYTES)
+    _check_message(body.text)
     return SendMessage(id=body.id, text=body.text, model=body.model)
 
 

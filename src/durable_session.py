@@ -1,0 +1,280 @@
+"""The Durable Object: each entry point of the platform, handed to the agent, with every failure owned.
+
+A socket that sends nonsense gets a typed error and costs no one else; a start that fails is told and tried again, never left to
+the platform's alarm retries, which end.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import js
+from edge import pump, sockets
+from edge.agent import Agent, now_ms
+from edge.answers import error_frame, json_answer, refusal
+from edge.convert import to_object, why
+from edge.settings import Settings
+from edge.sockets import peer_of
+from workers import DurableObject
+
+from edgeloop.errors import Refused
+from edgeloop.wire import (
+    PROTOCOL_VERSION,
+    Delta,
+    Duplicate,
+    ErrorFrame,
+    EventsPage,
+    Hello,
+    OpenCall,
+    PendingCall,
+    Posted,
+    SendMessage,
+    StateView,
+    Stop,
+    Synced,
+    ToolResult,
+    Welcome,
+    events_frame,
+    parse_client_frame,
+    parse_post,
+)
+
+PAGE_EVENTS = 500
+FRAME_EVENTS = 200
+RETRY_START_MS = 30_000
+
+
+class DurableSession(DurableObject):
+    """An agent's session."""
+
+    def __init__(self, ctx: Any, env: Any) -> None:
+        super().__init__(ctx, env)
+        self._raw = ctx._ctx
+        self._opened: Agent | None = None
+
+    def _agent(self) -> Agent:
+        """The agent, opened on first touch: a constructor that throws would brick the object."""
+        pump.load()
+        if self._opened is None:
+            self._opened = Agent(
+                key=self._raw.id.toString(),
+                name=str(self._raw.id.name),
+                ctx=self._raw,
+                settings=Settings.read(self.env),
+            )
+        return self._opened
+
+    # --- HTTP -------------------------------------------------------------------------------------------------------
+
+    async def fetch(self, request: Any) -> Any:
+        """Answer what `worker.py` let through."""
+        raw = getattr(request, "js_object", request)
+        try:
+            return await self._route(raw)
+        except Refused as error:
+            return refusal(error)
+        except Exception as error:
+            js.console.error(f"fetch failed: {why(error)}")
+            return refusal(Refused(code="internal", message=why(error)))
+
+    async def _route(self, request: Any) -> Any:
+        url = urlsplit(str(request.url))
+        match (str(request.method), url.path.split("/")[4] if url.path.count("/") > 3 else ""):
+            case ("GET", "ws"):
+                return self._accept(request)
+            case ("POST", "messages"):
+                body = (await request.arrayBuffer()).to_bytes()
+                seq, known = self._agent().message(parse_post(body), None)
+                return json_answer(Posted(seq=seq, duplicate=known).model_dump_json(), 200 if known else 202)
+            case ("GET", "events"):
+                return json_answer(self._events(parse_qs(url.query)))
+            case ("POST", "stop"):
+                seq, nothing = self._agent().stop(None)
+                return json_answer(Posted(seq=seq, duplicate=nothing).model_dump_json())
+            case ("GET", "state"):
+                return json_answer(self._state())
+            case ("DELETE", ""):
+                return await self._delete()
+            case (method, what):
+                raise Refused(code="not_found", message=f"{method} {what}", expected="see docs/protocol.md")
+
+    def _accept(self, request: Any) -> Any:
+        if str(request.headers.get("upgrade")).lower() != "websocket":
+            raise Refused(code="bad_frame", message="not a WebSocket upgrade", expected="Upgrade: websocket")
+        client, server = js.WebSocketPair.new().object_values()
+        self._raw.acceptWebSocket(server)
+        return js.Response.new(None, to_object({"status": 101, "webSocket": client}))
+
+    def _events(self, query: dict[str, list[str]]) -> str:
+        text = query.get("after", ["0"])[0]
+        if not text.isdigit():
+            raise Refused(code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more")
+        after, agent = int(text), self._agent()
+        head = agent.state.seq
+        if after > head:
+            raise Refused(code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}")
+        events = tuple(agent.store.after(after, limit=PAGE_EVENTS))
+        reached = events[-1].seq if events else after
+        return EventsPage(log=agent.store.log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
+
+    def _state(self) -> str:
+        agent = self._agent()
+        state = agent.state
+        calls = tuple(OpenCall(call=c.call, name=c.name, runner=c.runner) for c in state.open_calls)
+        return StateView(
+            agent=agent.name,
+            log=agent.store.log,
+            head=state.seq,
+            phase=state.phase,
+            provider=state.provider,
+            model=state.model,
+            step=state.step,
+            turns=state.turns,
+            calls=calls,
+            queued=state.queued,
+            usage=state.usage,
+            message_tokens=state.message_tokens,
+            attached=agent.sockets.count(),
+            last_error=state.error,
+        ).model_dump_json(exclude_none=True)
+
+    async def _delete(self) -> Any:
+        agent = self._agent()
+        for ws in list(self._raw.getWebSockets()):
+            agent.sockets.leave(ws)
+            sockets.close(ws, 1000, "the agent was deleted")
+        await agent.delete()
+        self._opened = None
+        return json_answer('{"deleted":true}')
+
+    # --- sockets ----------------------------------------------------------------------------------------------------
+
+    async def webSocketMessage(self, ws: Any, message: Any) -> None:  # noqa: N802 - the platform's name
+        """Take one frame; whatever goes wrong with it is answered on this socket alone."""
+        with self._owned(ws):
+            if not isinstance(message, str):
+                raise Refused(code="bad_frame", message="a binary frame", expected="JSON text")
+            frame = parse_client_frame(message)
+            peer = peer_of(ws)
+            if isinstance(frame, Hello):
+                if peer is None:
+                    self._hello(ws, frame)
+                return
+            if peer is None:
+                raise Refused(code="hello_expected", message=f"{frame.t} before hello", expected="hello first")
+            self._command(ws, frame, peer.client)
+
+    @contextlib.contextmanager
+    def _owned(self, ws: Any) -> Iterator[None]:
+        try:
+            yield
+        except Refused as error:
+            sockets.refuse(ws, error_frame(error))
+        except Exception as error:
+            js.console.error(f"frame failed: {why(error)}")
+            sockets.refuse(ws, ErrorFrame(code="internal", message=why(error)))
+
+    def _command(self, ws: Any, frame: SendMessage | ToolResult | Stop, client: str) -> None:
+        agent = self._agent()
+        match frame:
+            case SendMessage():
+                _, known = agent.message(frame, client, ws)
+                if known:
+                    sockets.send(ws, Duplicate(ref=frame.id).model_dump_json())
+            case ToolResult():
+                if not agent.result(frame, client, ws):
+                    sockets.send(ws, Duplicate(ref=frame.call).model_dump_json())
+            case Stop():
+                agent.stop(client)
+
+    def _hello(self, ws: Any, hello: Hello) -> None:
+        """Welcome, what was missed, `synced`, the block being streamed, live: in one go, so that nothing falls between."""
+        agent = self._agent()
+        if hello.tools is not None:
+            agent.record(agent.declare(hello.client, hello.tools))
+        head = agent.state.seq
+        reset = hello.after > head or (hello.log not in (None, agent.store.log) and hello.after > 0)
+        welcome = Welcome(
+            v=PROTOCOL_VERSION,
+            agent=agent.name,
+            log=agent.store.log,
+            head=head,
+            reset=reset,
+            pending=self._pending(agent, hello.client),
+        )
+        sockets.send(ws, welcome.model_dump_json(exclude_none=True))
+        missed = agent.store.after(0 if reset else hello.after)
+        for start in range(0, len(missed), FRAME_EVENTS):
+            sockets.send(ws, events_frame(missed[start : start + FRAME_EVENTS]))
+        sockets.send(ws, Synced(seq=head).model_dump_json())
+        self._catch_up(ws, agent, hello)
+        agent.sockets.join(ws, hello.client, hello.tools is not None)
+        agent.record([])
+
+    def _pending(self, agent: Agent, client: str) -> tuple[PendingCall, ...]:
+        running = [call for call in agent.state.open_calls if call.runner == client]
+        return tuple(
+            PendingCall(
+                call=call.call,
+                epoch=call.epoch,
+                name=call.name,
+                arguments=call.arguments,
+                deadline_ms=tool.spec.deadline_ms if (tool := agent.state.tool(call.name)) else 0,
+            )
+            for call in running
+        )
+
+    def _catch_up(self, ws: Any, agent: Agent, hello: Hello) -> None:
+        """Send what a client lacks of the blocks being streamed."""
+        call, blocks = agent.partial()
+        if call is None:
+            return
+        for block in blocks:
+            text = block["text"].encode()
+            where = hello.position
+            known = where is not None and (where.step, where.attempt, where.block) == (
+                call.reader.step,
+                call.reader.attempt,
+                block["block"],
+            )
+            off = where.off if where is not None and known and where.off <= len(text) else 0
+            rest = text[off:].decode("utf-8", "replace")
+            if rest:
+                delta = Delta(
+                    step=call.reader.step,
+                    attempt=call.reader.attempt,
+                    block=block["block"],
+                    kind=block["kind"],
+                    off=off,
+                    text=rest,
+                )
+                sockets.send(ws, delta.model_dump_json())
+
+    async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: N802, ARG002
+        """A client went. The turn goes on; what it was running waits for it."""
+        # Answering the close is ours to do: without it the client's close times out (local-runtime.md).
+        sockets.close(ws, 1000, "bye")
+        self._left(ws)
+
+    async def webSocketError(self, ws: Any, error: Any) -> None:  # noqa: N802, ARG002
+        """A connection broke: as a close."""
+        self._left(ws)
+
+    def _left(self, ws: Any) -> None:
+        with self._owned(ws):
+            if self._opened is not None:
+                self._opened.sockets.leave(ws)
+                self._opened.record([])
+
+    # --- alarm ------------------------------------------------------------------------------------------------------
+
+    async def alarm(self, info: Any = None) -> None:  # noqa: ARG002
+        """The watchdog. It never raises: the platform gives up after six failures, and then nobody would look again."""
+        try:
+            self._agent().tick()
+        except Exception as error:
+            js.console.error(f"alarm failed: {why(error)}")
+            self._opened = None
+            self._raw.storage.setAlarm(now_ms() + RETRY_START_MS)
+

@@ -1,0 +1,309 @@
+"""One agent at work: read, feed the core, persist, perform effects, set the alarm. The rules are all in `edgeloop`.
+
+`record` is the only way anything happens. Events are durable before their effects begin, and frames leave only once they are
+(the platform's output gate holds every message until the write before it is confirmed).
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge.convert import why
+from edge.hot import count_texts
+from edge.model_call import ModelCall
+from edge.settings import Settings
+from edge.sockets import Sockets
+from edge.store import Store
+from edge.tools import EdgeTools
+
+from edgeloop import commands
+from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
+from edgeloop.events import Event, Recorded, ToolFinished
+from edgeloop.prompt import Prompt
+from edgeloop.providers.failures import local
+from edgeloop.reader import partial_blocks
+from edgeloop.schedule import EDGE, World, deadline, due, interrupted
+from edgeloop.session import Session
+from edgeloop.state import State
+from edgeloop.wire import SendMessage, ToolResult, events_frame
+
+RESIDENTS_MAX = 64
+PROMPT_BYTES_MAX = 4 << 20
+"""A longer conversation's bytes are not kept between turns: all agents of an isolate share 128 MB."""
+
+
+@dataclass(kw_only=True)
+class Resident:
+    """What is kept in memory of a session: all of it can be rebuilt from its log."""
+
+    session: Session
+    prompt: Prompt | None = field(default=None)
+
+
+_residents: OrderedDict[str, Resident] = OrderedDict()
+"""Bounded, and not in the objects: evicted objects linger until the JS engine collects them (platform.md, measured)."""
+
+
+class Agent:
+    """The shell around one session."""
+
+    def __init__(self, *, key: str, name: str, ctx: Any, settings: Settings) -> None:
+        self.name = name
+        self._key = key
+        self._ctx = ctx
+        self._settings = settings
+        self.store = Store(ctx.storage)
+        self.sockets = Sockets(ctx)
+        self._tools = EdgeTools(store=self.store, fetch_hosts=settings.fetch_hosts)
+        self._call: ModelCall | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._alarm: int | None = None
+        _residents.pop(key, None)  # a predecessor's copy may hold what was never committed
+        self._open()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The control state, rebuilt from the log if it was not in memory."""
+        return self._resident().session.state
+
+    def _resident(self) -> Resident:
+        found = _residents.get(self._key)
+        return found if found is not None else self._load()
+
+    def _load(self) -> Resident:
+        snapshot, events = self.store.open()
+        resident = Resident(session=Session.replay(snapshot, events))
+        _residents[self._key] = resident
+        return resident
+
+    def _open(self) -> None:
+        """Take up what a predecessor left: a stream that nobody reads any more has ended."""
+        state = self._load().session.state
+        if state.phase == "streaming":
+            saved = self.store.recovery()
+            blocks = json.loads(saved[2]) if saved and saved[:2] == (state.step, state.attempt) else []
+            shown = partial_blocks(state.step, blocks, count_texts)
+            error = local("interrupted", "the session went away in mid-stream")
+            self.record(interrupted(state, shown, error, random.random()))
+        else:
+            self.record([])
+
+    # --- feeding ----------------------------------------------------------------------------------------------------
+
+    def record(self, events: list[Event], *, streamed: bool = False, sender: tuple[Any, str] | None = None) -> int:
+        """Record events and all that follow from them now; return the log's head.
+
+        `streamed` says that live sockets were sent these blocks as deltas; `sender` is the socket that brought the event about
+        `ref`, so neither is sent its own content again.
+        """
+        resident = self._resident()
+        _residents.move_to_end(self._key)
+        batch: list[Recorded] = []
+        try:
+            effects = self._feed(resident, events, batch)
+        except Exception:
+            _residents.pop(self._key, None)  # half applied, nothing stored: the log knows better
+            raise
+        if batch:
+            self.store.append(batch)
+            self.store.snapshot(resident.session.state)
+            self._broadcast(batch, streamed, sender)
+        self._set_alarm(resident.session.state)
+        for effect in effects:
+            self._perform(effect)
+        self._release(resident)
+        return resident.session.state.seq
+
+    def _feed(self, resident: Resident, events: list[Event], batch: list[Recorded]) -> list[Effect]:
+        session = resident.session
+        now = now_ms()
+        effects: list[Effect] = []
+        running = set(self._tasks)
+        pending = list(events)
+        while True:
+            world = World(now=now, hosts=self.sockets.hosts(), running=frozenset(running))
+            event = pending.pop(0) if pending else due(session.state, world)
+            if event is None:
+                return effects
+            recorded = Recorded(seq=session.state.seq + 1, at=now, event=event)
+            new = session.apply(recorded)
+            if resident.prompt is not None:
+                resident.prompt.transcript.apply(recorded)
+            running |= {effect.call for effect in new if isinstance(effect, RunTool)}
+            effects += new
+            batch.append(recorded)
+
+    def _broadcast(self, batch: list[Recorded], streamed: bool, sender: tuple[Any, str] | None) -> None:
+        live = self.sockets.live
+        if live.size == 0:
+            return
+        frame = events_frame(batch, streamed=streamed)
+        if sender is None or not live.has(sender[0]):
+            live.send(frame, None)
+            return
+        live.send(frame, sender[0])
+        live.sendTo(sender[0], events_frame(batch, streamed=streamed, own=sender[1]))
+
+    def _release(self, resident: Resident) -> None:
+        if resident.session.state.phase == "idle" and resident.prompt is not None:
+            if resident.prompt.size > PROMPT_BYTES_MAX:
+                resident.prompt = None
+        while len(_residents) > RESIDENTS_MAX:
+            key = next((k for k, r in _residents.items() if r.session.state.phase == "idle"), None)
+            if key is None or key == self._key:
+                return
+            del _residents[key]
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case CallModel():
+                self._call = ModelCall(
+                    step=effect.step,
+                    attempt=effect.attempt,
+                    live=self.sockets.live,
+                    sql=self.store.sql,
+                    report=lambda events: self._report(effect, events),
+                )
+                self._spawn(f"step {effect.step}", self._call_model(self._call))
+            case AbortModel():
+                if self._call is not None:
+                    self._call.abort()
+            case RunTool():
+                self._spawn(effect.call, self._run_tool(effect))
+            case CancelTool():
+                task = self._tasks.get(effect.call)
+                if task is not None:
+                    task.cancel()
+
+    def _spawn(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._tasks.pop(key, None) if self._tasks.get(key) is done else None)
+
+    def _report(self, effect: CallModel, events: list[Event]) -> None:
+        """Take a call's events, unless the step has been given up meanwhile (a stale epoch writes nothing)."""
+        state = self.state
+        if state.phase == "streaming" and (state.step, state.attempt) == (effect.step, effect.attempt):
+            if events[-1].kind in ("step_finished", "step_failed"):
+                self._call = None
+            self.record(events, streamed=True)
+
+    async def _call_model(self, call: ModelCall) -> None:
+        try:
+            problem = self._settings.problem()
+            if problem is not None:
+                call.fail(local("configuration", problem))
+                return
+            await call.run(self._prompt().build(self.state, self._settings.target))
+        except Exception as error:  # whatever it is, the step must end and the person must hear of it
+            call.fail(local("unknown", why(error)))
+            raise
+
+    def _prompt(self) -> Prompt:
+        resident = self._resident()
+        if resident.prompt is None:
+            prompt = Prompt()
+            for recorded in self.store.after(0):
+                prompt.transcript.apply(recorded)
+            resident.prompt = prompt
+        return resident.prompt
+
+    async def _run_tool(self, effect: RunTool) -> None:
+        begun = time.monotonic()
+        try:
+            outcome, content = await self._tools.run(effect.name, effect.arguments)
+        except Exception as error:  # a fault of the tool is the model's to hear, not the session's end
+            outcome, content = "error", f"The tool failed: {why(error)}"
+        self._tasks.pop(effect.call, None)
+        call = self.state.calls.get(effect.call)
+        if call is None or call.outcome is not None or call.runner != EDGE:
+            return
+        ms = int((time.monotonic() - begun) * 1000)
+        tokens = count_texts([content])[0]
+        self.record([ToolFinished(call=effect.call, outcome=outcome, content=content, tokens=tokens, ms=ms)])
+
+    def _set_alarm(self, state: State) -> None:
+        """Set the alarm if what is due comes before it. A later alarm is left: to fire early costs less than a write."""
+        now = now_ms()
+        when = deadline(state, World(now=now, hosts=self.sockets.hosts(), running=frozenset(self._tasks)))
+        if when is not None and (self._alarm is None or self._alarm <= now or when < self._alarm):
+            self._alarm = max(when, now)
+            self._ctx.storage.setAlarm(self._alarm)
+
+    def tick(self) -> None:
+        """The alarm: ask what is due, and watch on."""
+        self._alarm = None
+        self.record([])
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def declare(self, client: str | None, local_tools: Any) -> list[Event]:
+        """The events that settle the tools offered, given what a client brings (None: what it brought before)."""
+        return commands.declare_tools(self.state, edge=self._tools.specs(), client=client, local=local_tools)
+
+    def message(self, command: SendMessage, client: str | None, ws: Any = None) -> tuple[int, bool]:
+        """Take a person's message; return the head and whether it was there before.
+
+        Raises:
+            Refused: another text under the same id.
+        """
+        settings = self._settings
+        taken = commands.send_message(
+            command,
+            known=self.store.message(command.id),
+            client=client,
+            tokens=count_texts([command.text])[0],
+        )
+        if not taken:
+            return self.state.seq, True
+        setup = commands.configure(
+            self.state, provider=settings.provider, model=settings.model, system=settings.system, wanted=command.model
+        )
+        events = [*setup, *self.declare(None, None), *taken]
+        return self.record(events, sender=(ws, command.id) if ws is not None else None), False
+
+    def result(self, command: ToolResult, client: str, ws: Any) -> bool:
+        """Take a client's result; return whether it changed anything.
+
+        Raises:
+            Refused: not a call of this client's.
+        """
+        tokens = count_texts([command.content])[0]
+        events = commands.finish_tool(self.state, command, client=client, tokens=tokens)
+        if events:
+            self.record(events, sender=(ws, command.call))
+        return bool(events)
+
+    def stop(self, client: str | None) -> tuple[int, bool]:
+        """Stop the turn; return the head and whether there was nothing to stop."""
+        events = commands.stop(self.state, client=client)
+        return (self.record(events) if events else self.state.seq), not events
+
+    def partial(self) -> tuple[ModelCall | None, list[dict[str, Any]]]:
+        """The call in flight and the blocks it has shown but not finished."""
+        return self._call, self._call.partial() if self._call is not None else []
+
+    async def delete(self) -> None:
+        """Stop everything and forget it all."""
+        if self._call is not None:
+            self._call.abort()
+        self._call = None
+        for task in list(self._tasks.values()):
+            task.cancel()
+        _residents.pop(self._key, None)
+        await self.store.delete()
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch; on this platform the clock stands still between I/O."""
+    return int(time.time() * 1000)
+

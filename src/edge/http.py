@@ -1,0 +1,75 @@
+"""httpx over the runtime's `fetch`.
+
+Stock httpx opens sockets, and on this runtime asyncio has no TLS and production refuses sockets to Cloudflare's own addresses
+(platform.md, "HTTP clients"). So requests go through this transport, and everything above it is plain httpx.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import js
+from edge.convert import to_object, why
+from pyodide.ffi import JsException, to_js
+
+# `fetch` frames the message and undoes the content coding itself; what it is told of these, or tells us, would be wrong.
+_REQUEST_DROPS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+_RESPONSE_DROPS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+class FetchStream(httpx.AsyncByteStream):
+    """A response body, read in Python. A caller that takes `response` for itself (the pump does) must not iterate."""
+
+    def __init__(self, response: Any) -> None:
+        self.response = response
+        self._reader: Any = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.response.body is None or not hasattr(self.response.body, "getReader"):
+            return
+        self._reader = self.response.body.getReader()
+        while True:
+            try:
+                result = await self._reader.read()
+            except JsException as error:
+                raise httpx.ReadError(why(error)) from error
+            if result.done:
+                return
+            yield result.value.to_bytes()
+
+    async def aclose(self) -> None:
+        if self._reader is not None:
+            try:
+                await self._reader.cancel()
+            except JsException:
+                pass  # already broken: there is nothing left to give back
+
+
+class FetchTransport(httpx.AsyncBaseTransport):
+    """One `fetch` per request; `abort` (a JS AbortController) ends it and its body."""
+
+    def __init__(self, abort: Any) -> None:
+        self._abort = abort
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it.
+
+        Raises:
+            httpx.ConnectError: no answer came: refused, reset, unknown host, or aborted.
+        """
+        headers = [[k, v] for k, v in request.headers.items() if k not in _REQUEST_DROPS]
+        init: dict[str, Any] = {
+            "method": request.method,
+            "headers": to_js(headers),
+            "signal": self._abort.signal,
+            "redirect": "manual",
+        }
+        body = await request.aread()
+        if body:
+            init["body"] = to_js(body)
+        try:
+            response = await js.fetch(str(request.url), to_object(init))
+        except JsException as error:
+            raise httpx.ConnectError(why(error), request=request) from error
+        pairs = [(k, v) for k, v in js.Array.from_(response.headers).to_py() if k.lower() not in _RESPONSE_DROPS]
+        return httpx.Response(response.status, headers=pairs, stream=FetchStream(response))

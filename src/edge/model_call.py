@@ -1,0 +1,169 @@
+"""One attempt at a model call: send the request, let the pump read the answer, report what is complete.
+
+Python is awake for the answer's head and for each semantic event; the text goes from the pump to the sockets without it (law 2).
+Every failure ends in exactly one `StepFailed`: connection, status, deadline, stream, or our own.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import js
+from edge import pump
+from edge.convert import to_object
+from edge.hot import count_texts
+from edge.http import FetchStream, FetchTransport
+
+from edgeloop.events import Event, StepError, StepFailed, Timing
+from edgeloop.providers import Request
+from edgeloop.providers.failures import from_answer, local
+from edgeloop.reader import StepReader, partial_blocks
+
+ERROR_BODY_BYTES = 64 << 10
+
+Report = Callable[[list[Event]], None]
+
+
+class ModelCall:
+    """An attempt in flight. `partial` answers at any time; `abort` ends it, and it still reports its end."""
+
+    def __init__(self, *, step: int, attempt: int, live: Any, sql: Any, report: Report) -> None:
+        self.reader = StepReader(step=step, attempt=attempt)
+        self._live = live
+        self._sql = sql
+        self._report = report
+        self._controller = js.AbortController.new()
+        self._aborted = False
+        self._pump: Any = None
+        self._begun = time.monotonic()
+        self._request_bytes = 0
+        self._waited_ms = 0
+
+    def abort(self) -> None:
+        """End it because a person stopped it."""
+        self._aborted = True
+        if self._pump is not None:
+            self._pump.abort("stopped")
+        else:
+            self._controller.abort()
+
+    def partial(self) -> list[dict[str, Any]]:
+        """The blocks shown but not yet reported as finished."""
+        return json.loads(self._pump.partial()) if self._pump is not None else []
+
+    async def run(self, request: Request) -> None:
+        """Make the call and report its events; the last one is its end."""
+        self._request_bytes = len(request.body)
+        try:
+            await self._run(request)
+        except (httpx.HTTPError, TimeoutError) as error:
+            self._fail(self._why(error))
+
+    def fail(self, error: StepError) -> None:
+        """Report an end that the call itself could not."""
+        self._fail(error)
+
+    async def _run(self, request: Request) -> None:
+        async with httpx.AsyncClient(transport=FetchTransport(self._controller), timeout=None) as client:
+            sent = client.build_request("POST", request.url, headers=request.headers, content=request.body)
+            response = await self._head(client, sent, request)
+            if response.status_code != 200:
+                body = await self._error_body(response)
+                self._fail(from_answer(response.status_code, response.headers, body))
+                return
+            assert isinstance(response.stream, FetchStream)
+            await self._read(response.stream.response.body, request)
+
+    async def _head(self, client: httpx.AsyncClient, sent: httpx.Request, request: Request) -> httpx.Response:
+        try:
+            async with asyncio.timeout(request.deadlines.first_ms / 1000):
+                return await client.send(sent, stream=True)
+        except TimeoutError:
+            self._controller.abort()  # cancelling the Python side does not stop a fetch
+            raise
+
+    async def _error_body(self, response: httpx.Response) -> bytes:
+        body = b""
+        try:
+            async with asyncio.timeout(10):
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > ERROR_BODY_BYTES:
+                        break
+        except (TimeoutError, httpx.HTTPError):
+            pass  # the status alone tells enough
+        self._controller.abort()
+        return body
+
+    async def _read(self, body: Any, request: Request) -> None:
+        if not hasattr(body, "getReader"):
+            self._fail(local("truncated", "the answer has no body"))
+            return
+        self._waited_ms = int((time.monotonic() - self._begun) * 1000)
+        self._pump = pump.start_step(
+            to_object(
+                {
+                    "body": body,
+                    "dialect": request.dialect,
+                    "step": self.reader.step,
+                    "attempt": self.reader.attempt,
+                    "live": self._live,
+                    "sql": self._sql,
+                    "firstMs": max(1, request.deadlines.first_ms - self._waited_ms),
+                    "idleMs": request.deadlines.idle_ms,
+                    "totalMs": request.deadlines.total_ms,
+                    "abort": self._controller,
+                }
+            )
+        )
+        while isinstance(batch := await self._pump.next(), str):
+            events = self.reader.feed(json.loads(batch), count_texts)
+            if self.reader.ended is not None:
+                events += self._ending()
+            if events:
+                self._report(events)
+
+    def _ending(self) -> list[Event]:
+        end = self.reader.finish(self._timing(), random.random())
+        if not isinstance(end, StepFailed):
+            return [end]
+        return [*partial_blocks(self.reader.step, self.partial(), count_texts), end]
+
+    def _timing(self) -> Timing:
+        wall = int((time.monotonic() - self._begun) * 1000)
+        if self._pump is None:
+            return Timing(wall_ms=wall, request_bytes=self._request_bytes, response_bytes=0)
+        stats = json.loads(self._pump.stats())
+        return Timing(
+            first_ms=None if stats["first_ms"] is None else self._waited_ms + int(stats["first_ms"]),
+            wall_ms=wall,
+            request_bytes=self._request_bytes,
+            response_bytes=stats["bytes"],
+            deltas=stats["deltas"],
+            gap_p50_ms=stats["gap_p50_ms"],
+            gap_max_ms=stats["gap_max_ms"],
+            wakes=stats["wakes"],
+        )
+
+    def _why(self, error: Exception) -> StepError:
+        if self._aborted:
+            return local("aborted", "stopped by a person")
+        if isinstance(error, TimeoutError):
+            return local("timeout", "no answer within the first-byte deadline")
+        return local("connection", str(error))
+
+    def _fail(self, error: StepError) -> None:
+        reader = self.reader
+        failed = StepFailed(
+            step=reader.step,
+            attempt=reader.attempt,
+            error=error,
+            jitter=random.random(),
+            usage=reader.usage,
+            timing=self._timing(),
+        )
+        self._report([*partial_blocks(reader.step, self.partial(), count_texts), failed])

@@ -1,0 +1,24 @@
+"""The door to the pump and the live sockets (`src/hot/pump.mjs`, `live.mjs`): a model's text goes through there, not through here."""
+
+from typing import Any
+
+from workers import import_from_javascript
+
+_modules: dict[str, Any] = {}
+
+
+def load() -> None:
+    """Import the JS modules. Only possible inside a handler, and other handlers may run meanwhile: call it before all else."""
+    for name in ("pump", "live"):
+        if name not in _modules:
+            _modules[name] = import_from_javascript(f"hot/{name}.mjs")
+
+
+def new_live() -> Any:
+    """An empty set of live sockets."""
+    return _modules["live"].Live.new()
+
+
+def start_step(options: Any) -> Any:
+    """Start reading a model's stream; see `startStep` in pump.mjs for the options and what comes back."""
+    return _modules["pump"].startStep(options)

@@ -1,0 +1,119 @@
+"""The agent's own SQLite: the log, the newest snapshot, message ids, the recovery row. Statements and nothing else.
+
+Rows written are the bill, so events recorded together are one row, and no table has a second index. The SDK's wrapper costs
+ten times the raw handle (platform.md, section 2), so the raw one is used.
+"""
+
+import secrets
+from typing import Any
+
+from edge.convert import rows
+from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
+from edgeloop.events import Recorded
+from edgeloop.state import State
+from pyodide.ffi import JsException
+
+MIGRATIONS = {
+    1: """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE log (seq INTEGER, part INTEGER, body TEXT NOT NULL, PRIMARY KEY (seq, part)) WITHOUT ROWID;
+    CREATE TABLE messages (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE snapshot (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE recovery (id INTEGER PRIMARY KEY, step INTEGER, attempt INTEGER, blocks TEXT);
+    CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+    """,
+}
+"""SQL that lifts the schema to each version, applied in order, once, in one transaction with the version's record."""
+
+PART_CHARS = 400_000
+"""A row may hold 2 MB; a character is at most 4 bytes in UTF-8, so a longer batch is split, never cut."""
+BATCH_EVENTS = 64
+SNAPSHOT_EVERY = 64
+
+
+class Store:
+    """One agent's storage. Everything is synchronous: writes with no await between them commit as one."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        self.sql = storage.sql
+        self.log = ""
+        self._snapshot_seq = 0
+
+    def exec(self, statement: str, *binds: Any) -> list[list[Any]]:
+        """Run one statement and return its rows."""
+        return rows(self.sql.exec(statement, *binds))
+
+    def open(self) -> tuple[State | None, list[Recorded]]:
+        """Bring the schema up to date and read the newest snapshot and the events after it (three statements on a wake)."""
+        found = self._meta()
+        if int(found.get("schema", 0)) < max(MIGRATIONS):
+            self._migrate(int(found.get("schema", 0)))
+            found = self._meta()
+        self.log = found["log"]
+        stored = self.exec("SELECT body FROM snapshot WHERE id = 1")
+        state = decode_state(stored[0][0]) if stored else None
+        self._snapshot_seq = state.seq if state else 0
+        return state, self.after(self._snapshot_seq)
+
+    def _meta(self) -> dict[str, str]:
+        try:
+            return dict(self.exec("SELECT key, value FROM meta"))  # type: ignore[arg-type]
+        except JsException:  # no such table: this object is new
+            return {}
+
+    def _migrate(self, version: int) -> None:
+        for number in range(version + 1, max(MIGRATIONS) + 1):
+            self.sql.exec(MIGRATIONS[number])
+        self.exec("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(max(MIGRATIONS)))
+        if version == 0:
+            self.exec("INSERT INTO meta VALUES ('log', ?)", secrets.token_hex(8))
+
+    def append(self, batch: list[Recorded]) -> None:
+        """Store consecutive events, and what is looked up by id."""
+        for start in range(0, len(batch), BATCH_EVENTS):
+            piece = batch[start : start + BATCH_EVENTS]
+            text = encode_batch(piece)
+            for part, offset in enumerate(range(0, len(text), PART_CHARS)):
+                self.exec("INSERT INTO log VALUES (?, ?, ?)", piece[-1].seq, part, text[offset : offset + PART_CHARS])
+        for recorded in batch:
+            if recorded.event.kind == "user_message_received":
+                self.exec("INSERT INTO messages VALUES (?, ?)", recorded.event.id, recorded.seq)
+
+    def after(self, seq: int, limit: int | None = None) -> list[Recorded]:
+        """Events after `seq`, oldest first; with a limit, at least that many where there are (whole rows are read)."""
+        tail = "" if limit is None else f" LIMIT {int(limit)}"
+        found = self.exec(f"SELECT seq, body FROM log WHERE seq > ? ORDER BY seq, part{tail}", seq)
+        if limit is not None and len(found) == limit:
+            last = found[-1][0]
+            found = [row for row in found if row[0] < last]
+            found += self.exec("SELECT seq, body FROM log WHERE seq = ? ORDER BY part", last)
+        batches: dict[int, str] = {}
+        for last_seq, body in found:
+            batches[last_seq] = batches.get(last_seq, "") + body
+        return [recorded for text in batches.values() for recorded in decode_batch(text) if recorded.seq > seq]
+
+    def message(self, identifier: str) -> str | None:
+        """The text recorded under a message id, or None."""
+        found = self.exec("SELECT seq FROM messages WHERE id = ?", identifier)
+        if not found:
+            return None
+        event = self.after(found[0][0] - 1, limit=1)[0].event
+        assert event.kind == "user_message_received"
+        return event.text
+
+    def snapshot(self, state: State) -> None:
+        """Store a snapshot if enough has happened since the last one."""
+        if state.seq - self._snapshot_seq >= SNAPSHOT_EVERY:
+            self.exec("INSERT OR REPLACE INTO snapshot VALUES (1, ?)", encode_state(state))
+            self._snapshot_seq = state.seq
+
+    def recovery(self) -> tuple[int, int, str] | None:
+        """The step, attempt and blocks that the pump last saved of a stream."""
+        found = self.exec("SELECT step, attempt, blocks FROM recovery WHERE id = 1")
+        return (found[0][0], found[0][1], found[0][2]) if found else None
+
+    async def delete(self) -> None:
+        """Delete everything, the alarm too."""
+        await self._storage.deleteAlarm()
+        await self._storage.deleteAll()

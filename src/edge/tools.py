@@ -1,0 +1,116 @@
+"""The tools that run at the edge, with no client attached: the agent's notes, and fetching from configured hosts."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+import js
+from edge.http import FetchTransport
+from edge.store import Store
+from pydantic import Field, ValidationError
+
+from edgeloop.events import Outcome
+from edgeloop.model import Frozen
+from edgeloop.tools import Effect, ToolSpec
+
+NOTE_BYTES = 64 << 10
+FETCH_BYTES = 256 << 10
+
+
+class NoteWrite(Frozen):
+    """Keep a note under a name, replacing what was there. Notes last as long as this agent and need no person's machine."""
+
+    name: str = Field(min_length=1, max_length=200)
+    text: str = Field(max_length=NOTE_BYTES)
+
+
+class NoteRead(Frozen):
+    """Read the note of this name; without a name, list the names."""
+
+    name: str | None = None
+
+
+class FetchUrl(Frozen):
+    """Fetch a URL with GET and return its status and text. Only configured hosts can be reached; redirects are not followed."""
+
+    url: str = Field(max_length=4_000)
+
+
+class ToolFault(Exception):
+    """The tool could not do what was asked; the text is for the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeTools:
+    """The edge tools of one agent."""
+
+    store: Store
+    fetch_hosts: tuple[str, ...]
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What is offered to the model."""
+        specs = [_spec("note_write", NoteWrite, "idempotent"), _spec("note_read", NoteRead, "read")]
+        if self.fetch_hosts:
+            specs.append(_spec("fetch_url", FetchUrl, "read"))
+        return tuple(specs)
+
+    async def run(self, name: str, arguments: str) -> tuple[Outcome, str]:
+        """Run a call; every failure is an answer for the model."""
+        run, model = self._tools()[name]
+        try:
+            return "ok", await run(model.model_validate_json(arguments))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+            return "error", f"The arguments do not fit the schema: {wrong}"
+        except ToolFault as error:
+            return "error", str(error)
+
+    def _tools(self) -> dict[str, tuple[Callable[..., Awaitable[str]], type[Frozen]]]:
+        return {
+            "note_write": (self._note_write, NoteWrite),
+            "note_read": (self._note_read, NoteRead),
+            "fetch_url": (self._fetch_url, FetchUrl),
+        }
+
+    async def _note_write(self, args: NoteWrite) -> str:
+        self.store.exec("INSERT OR REPLACE INTO notes VALUES (?, ?)", args.name, args.text)
+        return f"Kept {len(args.text)} characters as {args.name!r}."
+
+    async def _note_read(self, args: NoteRead) -> str:
+        if args.name is None:
+            names = [row[0] for row in self.store.exec("SELECT name FROM notes ORDER BY name LIMIT 1000")]
+            return "\n".join(names) or "There are no notes."
+        found = self.store.exec("SELECT text FROM notes WHERE name = ?", args.name)
+        if not found:
+            raise ToolFault(f"There is no note named {args.name!r}.")
+        return found[0][0]
+
+    async def _fetch_url(self, args: FetchUrl) -> str:
+        parts = urlsplit(args.url)
+        if parts.scheme not in ("http", "https") or parts.netloc not in self.fetch_hosts:
+            raise ToolFault(f"{parts.netloc or args.url!r} may not be reached; allowed: {', '.join(self.fetch_hosts)}")
+        abort = js.AbortController.new()
+        try:
+            async with httpx.AsyncClient(transport=FetchTransport(abort), timeout=None) as client:
+                async with client.stream("GET", args.url) as response:
+                    body = b""
+                    async for chunk in response.aiter_bytes():
+                        body += chunk
+                        if len(body) > FETCH_BYTES:
+                            break
+        except httpx.HTTPError as error:
+            raise ToolFault(f"The request failed: {error}") from error
+        finally:
+            abort.abort()
+        text = body[:FETCH_BYTES].decode("utf-8", "replace")
+        cut = f"\n[cut after {FETCH_BYTES} bytes]" if len(body) > FETCH_BYTES else ""
+        location = response.headers.get("location")
+        return f"HTTP {response.status_code}{f', location {location}' if location else ''}\n{text}{cut}"
+
+
+def _spec(name: str, model: type[Frozen], effect: Effect) -> ToolSpec:
+    schema = model.model_json_schema()
+    description = schema.pop("description")
+    schema.pop("title", None)
+    return ToolSpec(name=name, description=description, parameters=schema, effect=effect, deadline_ms=30_000)
