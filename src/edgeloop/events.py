@@ -125,7 +125,8 @@ class BlockFinished(Frozen):
 class ToolCallCompleted(Frozen):
     """The model's call is complete. `call` is our id, unique in the session; `arguments` is raw JSON text.
 
-    `invalid` says why the arguments cannot be used; such a call never runs.
+    `invalid` says why the arguments cannot be used; such a call never runs. `echo` is provider JSON that must go back with the
+    call (Gemini's thought signature).
     """
 
     kind: Literal["tool_call_completed"] = "tool_call_completed"
@@ -137,6 +138,7 @@ class ToolCallCompleted(Frozen):
     arguments: str
     tokens: int = 0
     invalid: str | None = None
+    echo: str | None = None
 
 
 class ToolStarted(Frozen):

@@ -90,6 +90,7 @@ class StepReader:
             arguments=op["arguments"],
             tokens=tokens,
             invalid=op.get("invalid"),
+            echo=op.get("echo"),
         )
 
 

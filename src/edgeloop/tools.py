@@ -14,12 +14,16 @@ Effect = Literal["read", "idempotent", "mutate"]
 
 Place = Literal["edge", "client"]
 
+Touched = Literal["path", "command", "url"]
+
 
 class ToolSpec(Frozen):
     """A tool as a client or the edge declares it.
 
     `parameters` is a JSON Schema of type object. `deadline_ms` counts from the start of a call; 0 means none (the tool asks a
-    person, or bounds itself).
+    person, or bounds itself). `touches` names the arguments that say what a call touches (which path, which command, which URL):
+    the autonomy rules match them, and calls that change the same path run one after the other. `eager` false makes calls wait
+    for the end of the model's message.
     """
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
@@ -27,6 +31,8 @@ class ToolSpec(Frozen):
     parameters: dict[str, Any]
     effect: Effect
     deadline_ms: int = Field(default=60_000, ge=0, le=3_600_000)
+    touches: dict[Touched, str] = Field(default_factory=lambda: dict[Touched, str]())
+    eager: bool = True
 
 
 class PlacedTool(Frozen):
@@ -41,4 +47,4 @@ def may_start_early(spec: ToolSpec) -> bool:
 
     A mutating call waits for the end of the model's message: the message may still end in an error or a refusal.
     """
-    return spec.effect != "mutate"
+    return spec.eager and spec.effect != "mutate"

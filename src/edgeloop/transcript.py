@@ -44,6 +44,7 @@ class CallBlock:
     provider_id: str
     name: str
     arguments: str
+    echo: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Transcript:
                 self._calls[event.call] = event
                 arguments = event.arguments if event.invalid is None else "{}"
                 self._blocks[event.block] = CallBlock(
-                    provider_id=_provider_id(event), name=event.name, arguments=arguments
+                    provider_id=_provider_id(event), name=event.name, arguments=arguments, echo=event.echo
                 )
             case ToolFinished() as event:
                 self._results[event.call] = event
