@@ -7,7 +7,7 @@ what each version is; a test holds it complete.
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -40,7 +40,10 @@ def decode_batch(text: str) -> list[Recorded]:
         CorruptLog: not what any known version wrote.
     """
     try:
-        return [_recorded(record) for record in json.loads(text)]
+        batch = json.loads(text)
+        if not isinstance(batch, list):
+            raise CorruptLog(f"a stored batch is an array, not {type(batch).__name__}")
+        return [_recorded(record) for record in cast(list[Json], batch)]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptLog(f"a stored batch cannot be read: {error}") from error
 

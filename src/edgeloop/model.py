@@ -1,4 +1,4 @@
-"""The two bases of everything that is stored or sent: frozen pydantic models, strict about names.
+"""The base of everything that is stored or sent: frozen pydantic models, strict about names.
 
 Knows nothing of sessions. `Frozen` is what we write and read ourselves: an unknown field is a mistake, so it is refused.
 """

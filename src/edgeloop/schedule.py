@@ -35,6 +35,8 @@ RETRY_AFTER_CAP_MS = 300_000
 """A longer hint fails the turn: a person should hear of it now, not in an hour."""
 RUNNER_GRACE_MS = 10_000
 """What a client gets beyond a tool's deadline to report: it enforces the deadline itself."""
+MAX_STARTS = 5
+"""How often a call that may be run again is started: one that takes its runner down with it must not do so for ever."""
 LOST_AFTER_MS = 60_000
 """How long a mutating call waits for a runner that left while another client is attached."""
 
@@ -75,7 +77,7 @@ def deadline(state: State, world: World) -> int | None:
     times = [_call_deadline(state, call, world) for call in state.open_calls if call.running]
     if state.phase == "streaming":
         times.append(world.now + LEASE_MS)
-    if state.phase == "backoff":
+    if state.phase == "backoff" and not state.open_calls:
         times.append(state.retry_at)
     known = [time for time in times if time is not None]
     return min(known) if known else None
@@ -116,21 +118,18 @@ def _waiting_due(state: State, call: Call, world: World) -> Event | None:
 
 def _running_due(state: State, call: Call, world: World) -> Event | None:
     tool = state.tool(call.name)
+    at_edge = call.runner == EDGE
+    present = call.call in world.running if at_edge else call.runner in world.hosts
+    again = tool is not None and may_start_early(tool.spec) and call.epoch < MAX_STARTS
+    runner = _runner(state, tool, world) if tool is not None and again and not present else None
+    if runner is not None and (at_edge or world.hosts):
+        return ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
     when = _call_deadline(state, call, world)
-    if when is not None and world.now >= when:
-        if call.runner == EDGE or call.runner in world.hosts:
-            return _end(call, "timeout", "The tool did not answer within its deadline.")
+    if at_edge and not present and not again:
         return _end(call, "lost", _LOST)
-    if call.runner == EDGE:
-        gone = call.call not in world.running
-    else:
-        gone = call.runner not in world.hosts and bool(world.hosts)
-    if not gone:
+    if when is None or world.now < when:
         return None
-    if tool is not None and may_start_early(tool.spec):
-        runner = _runner(state, tool, world)
-        return None if runner is None else ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
-    return _end(call, "lost", _LOST) if call.runner == EDGE else None
+    return _end(call, "timeout", "The tool did not answer within its deadline.") if present else _end(call, "lost", _LOST)
 
 
 _LOST = "Who ran this went away before it answered. Whether it took effect is not known: check before doing it again."
@@ -203,7 +202,7 @@ def _after_backoff(state: State, world: World) -> Event | None:
 
 def backoff_ms(failures: int, retry_after_ms: int | None, jitter: float) -> int:
     """How long to wait after the n-th failure in a row (n from 1): the peer's hint, else 0.5 s doubling to 60 s, less up to 25 %."""
-    if retry_after_ms is not None:
+    if retry_after_ms:  # a hint of 0 says nothing: without our own backoff all attempts were spent at once
         return retry_after_ms + int(jitter * BACKOFF_BASE_MS)
     exact = min(BACKOFF_BASE_MS * 2 ** (failures - 1), BACKOFF_CAP_MS)
     return int(exact * (1 - 0.25 * jitter))

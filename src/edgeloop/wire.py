@@ -11,7 +11,7 @@ Offsets and lengths of text are in UTF-8 bytes; times are ms since the epoch.
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from edgeloop.errors import BadFrame
 from edgeloop.events import (
@@ -36,6 +36,15 @@ MAX_TOOLS = 64
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
+
+def _not_the_edge(client: str) -> str:
+    if client == "edge":
+        raise ValueError("'edge' names the edge itself as a runner")
+    return client
+
+
+ClientId = Annotated[Id, AfterValidator(_not_the_edge)]
+
 # --- client to session ----------------------------------------------------------------------------------------------
 
 
@@ -57,7 +66,7 @@ class Hello(Frozen):
 
     t: Literal["hello"] = "hello"
     v: int
-    client: Id
+    client: ClientId
     after: int = Field(default=0, ge=0)
     log: Id | None = None
     tools: tuple[ToolSpec, ...] | None = Field(default=None, max_length=MAX_TOOLS)
@@ -288,9 +297,15 @@ _post = TypeAdapter(PostMessage)
 
 def _explain(error: ValidationError) -> str:
     """Say what was wrong without echoing the peer's data back (it may be large or secret)."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'frame'}: {item['msg']}" for item in error.errors(include_input=False)[:3]
-    )
+    return "; ".join(_explain_one(item["type"], item["loc"], item["msg"]) for item in error.errors(include_input=False)[:3])
+
+
+def _explain_one(kind: str, loc: tuple[int | str, ...], message: str) -> str:
+    if kind == "union_tag_invalid":
+        loc, message = (), "unknown t"
+    if kind == "extra_forbidden":
+        loc, message = loc[:-1], "a field that is not part of it"  # the last part of `loc` is the peer's own word
+    return f"{'.'.join(str(part) for part in loc) or 'frame'}: {message}"
 
 
 def _parse(adapter: TypeAdapter[Any], data: str | bytes, limit: int, expected: str) -> Any:

@@ -55,8 +55,8 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> StepErr
     text = message if isinstance(message, str) else body[:_MESSAGE_CHARS].decode("utf-8", "replace")
     return StepError(
         cls=cls,
-        code=code or str(status),
-        message=f"HTTP {status}: {text[:_MESSAGE_CHARS]}",
+        code=_clean(code) or str(status),
+        message=f"HTTP {status}: {_clean(text[:_MESSAGE_CHARS])}",
         retryable=again,
         retry_after_ms=_retry_after_ms(headers, error),
     )
@@ -71,7 +71,7 @@ def _error_object(body: bytes) -> dict[str, Any]:
     """The `error` object of the providers' JSON error bodies; `{}` where there is none (proxies answer HTML)."""
     try:
         data: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if isinstance(data, list) and data:
         data = data[0]
@@ -101,6 +101,11 @@ def _retry_after_ms(headers: Mapping[str, str], error: dict[str, Any]) -> int | 
         if hint is not None:
             return int(hint * 1000)
     return None
+
+
+def _clean(text: str) -> str:
+    """JSON escapes can name lone surrogates, which no store or socket takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number(text: str) -> float | None:
