@@ -4,7 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv/bin
 DIR ?= .
 JSON ?=
-export JSON
+UPGRADE ?=
+export JSON UPGRADE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz

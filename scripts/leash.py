@@ -41,7 +41,7 @@ def _group_lives(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 

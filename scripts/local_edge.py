@@ -28,7 +28,7 @@ LOG_TAIL_LINES = 40
 STARTED = "workerds"  # in the run's folder: a line for each workerd started, pid and arguments
 _READY = re.compile(r"Ready on (http://\S+)")
 # Never beyond this machine: no update check, no telemetry, no fetch of a sample Request.cf, no questions asked.
-_QUIET = {
+QUIET = {
     "CI": "1",
     "NO_COLOR": "1",
     "WRANGLER_SEND_METRICS": "false",
@@ -119,6 +119,13 @@ class LocalEdge:
         self.stop()
         return self.start()
 
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait until the edge ends by itself and return its exit code; None when `timeout` (seconds) is over first."""
+        try:
+            return self._require_process().wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
     @property
     def log_path(self) -> Path:
         return self._log_to or self._running_folder() / "edge.log"
@@ -134,7 +141,7 @@ class LocalEdge:
 
     def _spawn(self, folder: Path, bundle: Bundle, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "scripts.leash", str(node_binary()), str(WRANGLER), "dev"]
-        environment = {**os.environ, **_QUIET, **self._private_places(folder, bundle)}
+        environment = {**os.environ, **QUIET, **self._private_places(folder, bundle)}
         return subprocess.Popen(
             [*command, *self._arguments(folder, bundle)],
             cwd=ROOT,

@@ -80,7 +80,11 @@ _PATCHES: tuple[tuple[str, str, int], ...] = (
     (r"function loadLibData\(\)\{.*?\}function getExports\(\)\{", _LOAD_LIB_DATA, 1),
     (r"function saveState\(\)\{", _SAVE_STATE, 1),
     (r"function restoreState\(state\)\{", _RESTORE_STATE, 1),
-    (r"export default _createPyodideModule;", "export{_createPyodideModule,_createPyodideModule as default};", 1),
+    (
+        r"export default _createPyodideModule;",
+        "export{_createPyodideModule,_createPyodideModule as default};",
+        1,
+    ),
 )
 
 

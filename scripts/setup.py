@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,12 @@ PYTHON = VENV / "bin" / "python"
 WORKER_PACKAGES = ROOT / "python_modules"
 # The wheel tags of the runtime that wrangler.toml's compatibility date selects: Pyodide 314.0.6, CPython 3.14.
 WASM_TARGET = (
-    "--only-binary=:all: --python-version 3.14 --implementation cp --abi cp314 --abi abi3 --abi none "
-    "--platform pyemscripten_2026_0_wasm32 --platform any"
-).split()
+    "--only-binary=:all:",
+    "--implementation=cp",
+    "--python-version=3.14",
+    *("--abi=cp314", "--abi=abi3", "--abi=none"),
+    *("--platform=pyemscripten_2026_0_wasm32", "--platform=any"),
+)
 
 
 class SetupError(Exception):
@@ -69,7 +72,12 @@ def _run(command: list[str]) -> None:
     # Tools that look for `node` on PATH must find the pinned one, not the machine's.
     path = os.pathsep.join([str(node_binary().parent), str(VENV / "bin"), os.environ.get("PATH", "")])
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         tail = (done.stdout + done.stderr).strip()[-3000:]
@@ -94,9 +102,13 @@ def _make_virtualenv() -> None:
     try:
         _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(bootstrap), "virtualenv"])
         environment = {**os.environ, "PYTHONPATH": str(bootstrap)}
-        subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", str(VENV)], env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "virtualenv", "--quiet", str(VENV)], env=environment, check=True
+        )
     except (SetupError, subprocess.CalledProcessError) as error:
-        raise SetupError(f"no virtual environment: install Debian's python3-venv and python3-pip\n{error}") from error
+        raise SetupError(
+            f"no virtual environment: install Debian's python3-venv and python3-pip\n{error}"
+        ) from error
 
 
 def _install_host_packages() -> None:
@@ -155,7 +167,7 @@ STEPS = (
     Step(
         name="node",
         label="Node packages (wrangler, workerd, pyodide)",
-        key=_key("package.json", "package-lock.json", ".npmrc", "requirements/host.txt"),
+        key=_key("package.json", "package-lock.json", ".npmrc"),
         product=ROOT / "node_modules" / "wrangler" / "bin" / "wrangler.js",
         make=_install_node_packages,
     ),
@@ -189,7 +201,7 @@ def _is_current(step: Step) -> bool:
 
 
 @contextmanager
-def _progress(label: str) -> Iterator[None]:
+def _progress(label: str) -> Generator[None, None, None]:
     """Say what is being done, keep saying so while it lasts, and how long it took."""
     started = time.monotonic()
     over = threading.Event()
@@ -234,9 +246,6 @@ def set_up() -> None:
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
-        print(f"setup: Python 3.11 or later is needed, this is {sys.version.split()[0]}", file=sys.stderr)
-        return 1
     try:
         set_up()
     except (SetupError, OSError) as error:
