@@ -19,7 +19,8 @@ pub fn input(len: u32) -> u32 {
         if buffer.len() < len as usize {
             // A fresh buffer, not `resize`: the old bytes need not be copied.
             *buffer = Vec::new();
-            *buffer = vec![0; (len as usize).next_power_of_two().max(4096)];
+            let size = (len as usize).checked_next_power_of_two().unwrap_or(len as usize);
+            *buffer = vec![0; size.max(4096)];
         }
         buffer.as_ptr() as u32
     })

@@ -11,3 +11,4 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod count;

@@ -1,0 +1,54 @@
+//! Token counting, as numbers.
+
+use std::cell::RefCell;
+
+use edgeloop_core::count::{Counter, TableError};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::buffers::{with_input, write_output};
+
+/// No token table is loaded, or the batch's lengths are not those of its bytes.
+const MISUSE: u32 = u32::MAX;
+
+thread_local! {
+    static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
+}
+
+/// Load the token table that is in the input: 0, or 1 for a wrong size, 2 for an impossible id.
+#[wasm_bindgen]
+pub fn count_load(len: u32) -> u32 {
+    match with_input(len, Counter::new) {
+        Ok(counter) => COUNTER.with_borrow_mut(|slot| *slot = Some(counter)),
+        Err(TableError::Size(_)) => return 1,
+        Err(TableError::Forward(_)) => return 2,
+    }
+    0
+}
+
+/// Tokens of the input.
+#[wasm_bindgen]
+pub fn count_tokens(len: u32) -> u32 {
+    with_counter(|counter| with_input(len, |text| counter.count(text)))
+}
+
+/// Tokens of each of `n` texts: the input is `n` lengths (u32, little-endian), then the texts' bytes.
+/// Leaves `n` counts (u32, little-endian) in the output and returns their length in bytes.
+#[wasm_bindgen]
+pub fn count_batch(n: u32, len: u32) -> u32 {
+    with_counter(|counter| with_input(len, |input| batch(counter, n as usize, input).unwrap_or(MISUSE)))
+}
+
+fn with_counter(f: impl FnOnce(&mut Counter) -> u32) -> u32 {
+    COUNTER.with_borrow_mut(|slot| slot.as_mut().map_or(MISUSE, f))
+}
+
+fn batch(counter: &mut Counter, n: usize, input: &[u8]) -> Option<u32> {
+    let (lengths, mut texts) = input.split_at_checked(n.checked_mul(4)?)?;
+    let mut counts = Vec::with_capacity(lengths.len());
+    for length in lengths.as_chunks::<4>().0 {
+        let (text, rest) = texts.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        counts.extend_from_slice(&counter.count(text).to_le_bytes());
+        texts = rest;
+    }
+    texts.is_empty().then(|| write_output(|out| out.append(&mut counts)))
+}
