@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge.convert import why
-from edge.hot import count_texts
+from edge.hot import count_batch, count_tokens
 from edge.model_call import ModelCall
 from edge.settings import Settings
 from edge.sockets import Sockets
@@ -89,7 +89,7 @@ class Agent:
         if state.phase == "streaming":
             saved = self.store.recovery()
             blocks = json.loads(saved[2]) if saved and saved[:2] == (state.step, state.attempt) else []
-            shown = partial_blocks(state.step, blocks, count_texts)
+            shown = partial_blocks(state.step, blocks, count_batch)
             error = local("interrupted", "the session went away in mid-stream")
             self.record(interrupted(state, shown, error, random.random()))
         else:
@@ -228,7 +228,7 @@ class Agent:
         if call is None or call.outcome is not None or call.runner != EDGE:
             return
         ms = int((time.monotonic() - begun) * 1000)
-        tokens = count_texts([content])[0]
+        tokens = count_tokens(content)
         self.record([ToolFinished(call=effect.call, outcome=outcome, content=content, tokens=tokens, ms=ms)])
 
     def _set_alarm(self, state: State) -> None:
@@ -261,7 +261,7 @@ class Agent:
             command,
             known=self.store.message(command.id),
             client=client,
-            tokens=count_texts([command.text])[0],
+            tokens=count_tokens(command.text),
         )
         if not taken:
             return self.state.seq, True
@@ -277,7 +277,7 @@ class Agent:
         Raises:
             Refused: not a call of this client's.
         """
-        tokens = count_texts([command.content])[0]
+        tokens = count_tokens(command.content)
         events = commands.finish_tool(self.state, command, client=client, tokens=tokens)
         if events:
             self.record(events, sender=(ws, command.call))

@@ -15,7 +15,7 @@ import httpx
 import js
 from edge import pump
 from edge.convert import to_object
-from edge.hot import count_texts
+from edge.hot import count_batch
 from edge.http import FetchStream, FetchTransport
 
 from edgeloop.events import Event, StepError, StepFailed, Timing
@@ -121,17 +121,20 @@ class ModelCall:
             )
         )
         while isinstance(batch := await self._pump.next(), str):
-            events = self.reader.feed(json.loads(batch), count_texts)
+            events = self.reader.feed(json.loads(batch), count_batch)
             if self.reader.ended is not None:
                 events += self._ending()
             if events:
                 self._report(events)
+            if self.reader.ended is not None:
+                self._pump.abort("over")  # where the reader ended it, the peer still sends
+                return
 
     def _ending(self) -> list[Event]:
         end = self.reader.finish(self._timing(), random.random())
         if not isinstance(end, StepFailed):
             return [end]
-        return [*partial_blocks(self.reader.step, self.partial(), count_texts), end]
+        return [*partial_blocks(self.reader.step, self.partial(), count_batch), end]
 
     def _timing(self) -> Timing:
         wall = int((time.monotonic() - self._begun) * 1000)
@@ -166,4 +169,4 @@ class ModelCall:
             usage=reader.usage,
             timing=self._timing(),
         )
-        self._report([*partial_blocks(reader.step, self.partial(), count_texts), failed])
+        self._report([*partial_blocks(reader.step, self.partial(), count_batch), failed])

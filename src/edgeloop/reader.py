@@ -3,8 +3,8 @@
 The pump hands over batches of operations, JSON objects tagged `op`, only when something is complete: a block, a call, the end.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from edgeloop.commands import call_id
@@ -20,11 +20,21 @@ from edgeloop.events import (
     ToolCallCompleted,
     Usage,
 )
+from edgeloop.kernels import utf8
 from edgeloop.providers.failures import retryable
 
 Op = dict[str, Any]
-Count = Callable[[list[str]], list[int]]
-"""Exact o200k token counts of a batch of texts; comes from the hot kernels."""
+Count = Callable[[Sequence[bytes]], list[int]]
+"""Exact o200k token counts of a batch of UTF-8 texts; comes from the hot kernels."""
+
+_RESTARTED: Op = {
+    "op": "error",
+    "class": "server",
+    "code": "restarted",
+    "message": "the model's answer started over after parts of it were complete",
+    "retryable": True,
+}
+"""A proxy may send a second beginning (providers.md section 1.1). What was complete is in the log; it is kept and continued."""
 
 _CLASSES = frozenset(get_args(ErrorClass))
 _STOPS = frozenset(get_args(StopReason))
@@ -37,7 +47,8 @@ class StepReader:
     step: int
     attempt: int
     usage: Usage = Usage()
-    ended: Op | None = field(default=None)
+    ended: Op | None = None
+    _reported: bool = False
 
     def feed(self, ops: list[Op], count: Count) -> list[Event]:
         """Turn operations into the events of completed blocks and calls; usage and the end are kept for `finish`."""
@@ -45,6 +56,8 @@ class StepReader:
         whole = [op for op in ops if op["op"] in ("block_complete", "call_complete")]
         tokens = dict(zip(map(id, whole), count([_text(op) for op in whole]), strict=True)) if whole else {}
         for op in ops:
+            if self.ended is not None:
+                break
             match op["op"]:
                 case "block_complete":
                     if op["text"] or op.get("echo"):
@@ -55,8 +68,11 @@ class StepReader:
                     self.usage = Usage.model_validate({k: v for k, v in op.items() if k in Usage.model_fields})
                 case "stop" | "error":
                     self.ended = op
+                case "restart" if events or self._reported:
+                    self.ended = _RESTARTED
                 case _:
                     pass
+        self._reported = self._reported or bool(events)
         return events
 
     def finish(self, timing: Timing, jitter: float) -> Event:
@@ -101,12 +117,12 @@ def partial_blocks(step: int, partial: list[Op], count: Count) -> list[BlockFini
         BlockFinished(
             step=step, block=op["block"], type=op["kind"], text=op["text"], tokens=tokens, partial=True
         )
-        for op, tokens in zip(shown, count([op["text"] for op in shown]), strict=True)
+        for op, tokens in zip(shown, count([utf8(op["text"]) for op in shown]), strict=True)
     ]
 
 
-def _text(op: Op) -> str:
-    return op["text"] if op["op"] == "block_complete" else f"{op['name']}{op['arguments']}"
+def _text(op: Op) -> bytes:
+    return utf8(op["text"] if op["op"] == "block_complete" else f"{op['name']}{op['arguments']}")
 
 
 def _error(op: Op) -> StepError:
