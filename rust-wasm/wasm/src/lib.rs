@@ -12,3 +12,4 @@
 
 mod buffers;
 mod count;
+mod decode;

@@ -1,1 +1,188 @@
 //! Stream decoders: provider bytes in, operations out.
+//!
+//! A `Decoder` takes the body of one streamed answer in pieces of any size and hands out what they mean as
+//! records (`out`). It decides when a text, a call, a response is complete, per dialect as its documentation and
+//! recordings say. It knows no clock, no socket and no retry, and it never fails on the peer's bytes: what is
+//! wrong with them is an operation too.
+//!
+//! Operations, each a JSON object tagged `op`; blocks are numbered by us in order of first appearance:
+//! `start{response_id, model}`, `text{block, text}`, `reasoning{block, text}`, `args{block, bytes}`, `ping`,
+//! `call_started{block, provider_id, name}`,
+//! `call_complete{block, provider_id, name, arguments, invalid, echo}`: `arguments` is the JSON text of an object,
+//! or, where `invalid` says why not, what came instead,
+//! `block_complete{block, kind: text|reasoning|opaque, text, echo}`: `echo` is the JSON text to send back as it is,
+//! `usage{..}` (see `usage`), `malformed{bytes}`: an event was no JSON and is lost, the rest goes on,
+//! `restart{from_block}`: all blocks below are void; and last, once,
+//! `stop{reason, raw}` or `error{class, code, message, retryable}`.
+
+pub mod anthropic;
+mod calls;
+pub mod chat;
+mod details;
+pub mod failure;
+pub mod json;
+pub mod out;
+pub mod sse;
+pub mod turn;
+pub mod usage;
+
+use anthropic::Anthropic;
+use chat::Chat;
+use failure::{Class, Failure};
+use json::{Kind, Tape, Value};
+use out::Out;
+use sse::{Frame, Sse};
+use turn::Turn;
+
+/// The wire formats we read. The discriminant is the number used at the wasm door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Dialect {
+    Anthropic = 0,
+    OpenaiChat = 1,
+    OpenaiResponses = 2,
+    Gemini = 3,
+    WorkersAi = 4,
+    GeminiInteractions = 5,
+}
+
+impl Dialect {
+    pub const ALL: [(Dialect, &'static str); 6] = [
+        (Dialect::Anthropic, "anthropic"),
+        (Dialect::OpenaiChat, "openai-chat"),
+        (Dialect::OpenaiResponses, "openai-responses"),
+        (Dialect::Gemini, "gemini"),
+        (Dialect::WorkersAi, "workers-ai"),
+        (Dialect::GeminiInteractions, "gemini-interactions"),
+    ];
+
+    pub fn from_number(number: u32) -> Option<Dialect> {
+        Self::ALL.iter().map(|(dialect, _)| *dialect).find(|dialect| *dialect as u32 == number)
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Anthropic(Anthropic),
+    Chat(Chat),
+}
+
+/// Decodes one response.
+#[derive(Debug)]
+pub struct Decoder {
+    sse: Sse,
+    tape: Tape,
+    reader: Reader,
+}
+
+#[derive(Debug)]
+struct Reader {
+    state: State,
+    turn: Turn,
+}
+
+impl Decoder {
+    /// `want_args`: also hand out argument bytes as they come.
+    pub fn new(dialect: Dialect, want_args: bool) -> Self {
+        let state = match dialect {
+            Dialect::Anthropic => State::Anthropic(Anthropic::default()),
+            _ => State::Chat(Chat::default()),
+        };
+        let reader = Reader { state, turn: Turn::new(want_args) };
+        Decoder { sse: Sse::default(), tape: Tape::default(), reader }
+    }
+
+    /// Take the next bytes; the result holds what they completed. Nothing follows `stop` or `error`.
+    pub fn feed(&mut self, bytes: &[u8]) -> &Out {
+        let Decoder { sse, tape, reader } = self;
+        reader.turn.out.clear();
+        if !reader.turn.ended {
+            sse.feed(bytes, &mut |frame| reader.on_frame(frame, tape));
+        }
+        &reader.turn.out
+    }
+
+    /// The peer sent its last byte; without a terminal event that is an error.
+    pub fn finish(&mut self) -> &Out {
+        let Decoder { sse, tape, reader } = self;
+        reader.turn.out.clear();
+        if !reader.turn.ended {
+            sse.finish(&mut |frame| reader.on_frame(frame, tape));
+            reader.finish();
+        }
+        &reader.turn.out
+    }
+
+    /// The blocks so far, as a JSON array of `{block, kind, complete, text}` (calls: `provider_id`, `name` too, and
+    /// `text` are the arguments); `open_only`: just the text and reasoning that are not complete.
+    pub fn partial(&self, open_only: bool) -> String {
+        self.reader.turn.partial(open_only)
+    }
+}
+
+impl Reader {
+    fn on_frame(&mut self, frame: Frame, tape: &mut Tape) {
+        if self.turn.ended {
+            return;
+        }
+        match frame {
+            Frame::Comment => self.turn.out.ping(),
+            Frame::TooLarge => {
+                self.turn.fail(Failure::new(Class::TooLarge, "one event is larger than an event may be"));
+            }
+            Frame::Data(text) => match text.trim() {
+                "" => {}
+                "[DONE]" => self.done(),
+                text => match tape.parse(text) {
+                    Ok(event) => self.on_event(&event),
+                    Err(_) => self.on_malformed(text.len()),
+                },
+            },
+        }
+    }
+
+    fn on_event(&mut self, event: &Value) {
+        match event.kind() {
+            Kind::Object => self.event(event),
+            // Gemini wraps errors, and everything without `alt=sse`, into an array.
+            Kind::Array => event.items().filter(Value::is_object).for_each(|item| self.event(&item)),
+            _ => self.on_malformed(event.raw().len()),
+        }
+    }
+
+    fn event(&mut self, event: &Value) {
+        if self.turn.ended {
+            return;
+        }
+        match &mut self.state {
+            State::Anthropic(state) => state.event(event, &mut self.turn),
+            State::Chat(state) => state.event(event, &mut self.turn),
+        }
+    }
+
+    fn on_malformed(&mut self, bytes: usize) {
+        self.turn.malformed(bytes);
+        match &mut self.state {
+            State::Anthropic(state) => state.damaged(),
+            State::Chat(state) => state.damaged(),
+        }
+    }
+
+    /// `[DONE]`: the terminal event of the Chat family; gateways append it elsewhere too, where it says nothing.
+    fn done(&mut self) {
+        match &mut self.state {
+            State::Chat(state) => state.done(&mut self.turn),
+            State::Anthropic(_) => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.turn.ended {
+            return;
+        }
+        match &mut self.state {
+            State::Anthropic(state) => state.finish(&mut self.turn),
+            State::Chat(state) => state.finish(&mut self.turn),
+        }
+    }
+}

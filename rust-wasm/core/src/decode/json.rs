@@ -1,0 +1,480 @@
+//! A JSON reader for hostile text: one validating pass fills a reusable tape, values are views into the text.
+//!
+//! Why not serde_json: arguments and echoes must keep the peer's own bytes, a text delta must cost no
+//! allocation, and the wasm must stay small. Strict RFC 8259 grammar; nesting is bounded; nothing recurses.
+
+use std::borrow::Cow;
+
+/// Deeper nesting is refused; no provider comes near it, and a peer must not choose our memory.
+const MAX_DEPTH: usize = 512;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// `start..end` is the value's text (a string's quotes included); `next` is the tape index after its subtree.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    kind: Kind,
+    escaped: bool,
+    start: u32,
+    end: u32,
+    next: u32,
+}
+
+/// The nodes of one parsed text, in order; an object's children alternate key, value.
+#[derive(Debug, Default)]
+pub struct Tape {
+    nodes: Vec<Node>,
+    open: Vec<u32>,
+}
+
+/// The text is not JSON (or is nested too deeply).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotJson;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Value,
+    ValueOrClose,
+    Key,
+    KeyOrClose,
+    CommaOrClose,
+    End,
+}
+
+impl Tape {
+    /// Parse the whole of `text`. The returned value borrows both; an error leaves the tape reusable.
+    pub fn parse<'t>(&'t mut self, text: &'t str) -> Result<Value<'t>, NotJson> {
+        self.nodes.clear();
+        self.open.clear();
+        self.fill(text.as_bytes())?;
+        Ok(Value { text, nodes: &self.nodes, at: 0 })
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Result<(), NotJson> {
+        let mut at = 0;
+        let mut expect = Expect::Value;
+        loop {
+            at = skip_space(bytes, at);
+            let Some(&byte) = bytes.get(at) else {
+                return if expect == Expect::End { Ok(()) } else { Err(NotJson) };
+            };
+            (at, expect) = match (byte, expect) {
+                (b',', Expect::CommaOrClose) => (at + 1, self.after_comma()),
+                (b']' | b'}', Expect::CommaOrClose | Expect::ValueOrClose | Expect::KeyOrClose) => {
+                    (at + 1, self.close(byte, at)?)
+                }
+                (b'"', Expect::Key | Expect::KeyOrClose) => (self.key(bytes, at)?, Expect::Value),
+                (b'{' | b'[', Expect::Value | Expect::ValueOrClose) => (at + 1, self.enter(byte, at)?),
+                (_, Expect::Value | Expect::ValueOrClose) => (self.scalar(bytes, at)?, self.after_value()),
+                _ => return Err(NotJson),
+            };
+        }
+    }
+
+    fn push(&mut self, kind: Kind, escaped: bool, start: usize, end: usize) {
+        let next = self.nodes.len() as u32 + 1;
+        self.nodes.push(Node { kind, escaped, start: start as u32, end: end as u32, next });
+    }
+
+    fn enter(&mut self, byte: u8, at: usize) -> Result<Expect, NotJson> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(NotJson);
+        }
+        self.open.push(self.nodes.len() as u32);
+        let kind = if byte == b'{' { Kind::Object } else { Kind::Array };
+        self.push(kind, false, at, at);
+        Ok(if byte == b'{' { Expect::KeyOrClose } else { Expect::ValueOrClose })
+    }
+
+    fn close(&mut self, byte: u8, at: usize) -> Result<Expect, NotJson> {
+        let index = self.open.pop().ok_or(NotJson)?;
+        let next = self.nodes.len() as u32;
+        let node = &mut self.nodes[index as usize];
+        let wanted = if node.kind == Kind::Object { b'}' } else { b']' };
+        node.end = at as u32 + 1;
+        node.next = next;
+        if byte == wanted { Ok(self.after_value()) } else { Err(NotJson) }
+    }
+
+    fn after_value(&self) -> Expect {
+        if self.open.is_empty() { Expect::End } else { Expect::CommaOrClose }
+    }
+
+    fn after_comma(&self) -> Expect {
+        let parent = self.open.last().map(|&index| self.nodes[index as usize].kind);
+        if parent == Some(Kind::Object) { Expect::Key } else { Expect::Value }
+    }
+
+    fn key(&mut self, bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+        let end = skip_space(bytes, self.string(bytes, at)?);
+        if bytes.get(end) == Some(&b':') { Ok(end + 1) } else { Err(NotJson) }
+    }
+
+    fn string(&mut self, bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+        let (end, escaped) = skip_string(bytes, at)?;
+        self.push(Kind::String, escaped, at, end);
+        Ok(end)
+    }
+
+    fn scalar(&mut self, bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+        let (kind, end) = match bytes[at] {
+            b'"' => return self.string(bytes, at),
+            b't' => (Kind::Bool, skip_word(bytes, at, b"true")?),
+            b'f' => (Kind::Bool, skip_word(bytes, at, b"false")?),
+            b'n' => (Kind::Null, skip_word(bytes, at, b"null")?),
+            _ => (Kind::Number, skip_number(bytes, at)?),
+        };
+        self.push(kind, false, at, end);
+        Ok(end)
+    }
+}
+
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, NotJson> {
+    if bytes[at..].starts_with(word) { Ok(at + word.len()) } else { Err(NotJson) }
+}
+
+fn skip_digits(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+    let count = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 { Err(NotJson) } else { Ok(at + count) }
+}
+
+fn skip_number(bytes: &[u8], start: usize) -> Result<usize, NotJson> {
+    let mut at = start + usize::from(bytes[start] == b'-');
+    at = if bytes.get(at) == Some(&b'0') { at + 1 } else { skip_digits(bytes, at.min(bytes.len()))? };
+    if bytes.get(at) == Some(&b'.') {
+        at = skip_digits(bytes, at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        at = skip_digits(bytes, at.min(bytes.len()))?;
+    }
+    Ok(at)
+}
+
+/// From the opening quote to past the closing one; says whether any escape was met.
+fn skip_string(bytes: &[u8], at: usize) -> Result<(usize, bool), NotJson> {
+    let mut at = at + 1;
+    let mut escaped = false;
+    loop {
+        match bytes.get(at) {
+            Some(b'"') => return Ok((at + 1, escaped)),
+            Some(b'\\') => {
+                escaped = true;
+                at = skip_escape(bytes, at + 1)?;
+            }
+            Some(byte) if *byte >= 0x20 => at += 1,
+            _ => return Err(NotJson),
+        }
+    }
+}
+
+fn skip_escape(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+    match bytes.get(at) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
+        Some(b'u') => match bytes.get(at + 1..at + 5) {
+            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 5),
+            _ => Err(NotJson),
+        },
+        _ => Err(NotJson),
+    }
+}
+
+/// A view of one value; cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'t> {
+    text: &'t str,
+    nodes: &'t [Node],
+    at: usize,
+}
+
+impl<'t> Value<'t> {
+    fn node(&self) -> &'t Node {
+        &self.nodes[self.at]
+    }
+
+    fn moved(&self, at: usize) -> Self {
+        Value { at, ..*self }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.node().kind
+    }
+
+    /// The value's own bytes, unchanged.
+    pub fn raw(&self) -> &'t str {
+        let node = self.node();
+        &self.text[node.start as usize..node.end as usize]
+    }
+
+    fn children(&self) -> impl Iterator<Item = Value<'t>> + use<'t> {
+        let (value, end) = (*self, self.node().next as usize);
+        let mut at = self.at + 1;
+        std::iter::from_fn(move || {
+            let child = (at < end).then(|| value.moved(at))?;
+            at = child.node().next as usize;
+            Some(child)
+        })
+    }
+
+    /// An array's elements; nothing for any other kind.
+    pub fn items(&self) -> impl Iterator<Item = Value<'t>> + use<'t> {
+        let is_array = self.kind() == Kind::Array;
+        self.children().filter(move |_| is_array)
+    }
+
+    /// An object's members in the order of the text; nothing for any other kind.
+    pub fn members(&self) -> impl Iterator<Item = (Value<'t>, Value<'t>)> + use<'t> {
+        let is_object = self.kind() == Kind::Object;
+        let mut children = self.children();
+        std::iter::from_fn(move || {
+            let key = children.next().filter(|_| is_object)?;
+            Some((key, children.next()?))
+        })
+    }
+
+    fn key_is(&self, key: &str) -> bool {
+        let node = self.node();
+        if node.escaped { self.text_of() == key } else { self.inner() == key }
+    }
+
+    /// The member named `key` unless it is missing or null. The last of equal keys counts, as in JS and Python.
+    pub fn get(&self, key: &str) -> Option<Value<'t>> {
+        self.member(key).filter(|value| value.kind() != Kind::Null)
+    }
+
+    /// Like `get`, but an explicit null is found too.
+    pub fn member(&self, key: &str) -> Option<Value<'t>> {
+        self.members().filter(|(name, _)| name.key_is(key)).map(|(_, value)| value).last()
+    }
+
+    /// `get` along a path of keys.
+    pub fn at(&self, path: &[&str]) -> Option<Value<'t>> {
+        path.iter().try_fold(*self, |value, key| value.get(key))
+    }
+
+    fn inner(&self) -> &'t str {
+        let raw = self.raw();
+        &raw[1..raw.len() - 1]
+    }
+
+    fn text_of(&self) -> Cow<'t, str> {
+        if !self.node().escaped {
+            return Cow::Borrowed(self.inner());
+        }
+        let mut text = String::new();
+        Unescape::default().push(self, &mut text).flush(&mut text);
+        Cow::Owned(text)
+    }
+
+    /// A string's text, lone surrogates replaced by U+FFFD; None for any other kind.
+    pub fn string(&self) -> Option<Cow<'t, str>> {
+        (self.kind() == Kind::String).then(|| self.text_of())
+    }
+
+    /// The string member named `key`.
+    pub fn str(&self, key: &str) -> Option<Cow<'t, str>> {
+        self.get(key)?.string()
+    }
+
+    /// A non-negative whole number; JSON's `5.0` counts as 5.
+    pub fn uint(&self) -> Option<u64> {
+        // No float parser: its tables would be a tenth of the module.
+        let raw = self.raw();
+        let whole = raw
+            .split_once('.')
+            .map_or(raw, |(whole, zeros)| if zeros.bytes().all(|digit| digit == b'0') { whole } else { raw });
+        (self.kind() == Kind::Number).then(|| whole.parse().ok())?
+    }
+
+    /// The whole-number member named `key`.
+    pub fn num(&self, key: &str) -> Option<u64> {
+        self.get(key)?.uint()
+    }
+
+    pub fn is_object(&self) -> bool {
+        self.kind() == Kind::Object
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.children().next().is_none()
+    }
+}
+
+/// Joins the fragments of one text. A surrogate pair may be cut between two fragments, so the first half
+/// waits for the next one; a half that stays alone becomes U+FFFD.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unescape {
+    high: Option<u16>,
+}
+
+impl Unescape {
+    /// Append a string value's text.
+    pub fn push(&mut self, value: &Value, out: &mut String) -> &mut Self {
+        if value.node().escaped || self.high.is_some() {
+            self.slow(value.inner(), out);
+        } else {
+            out.push_str(value.inner());
+        }
+        self
+    }
+
+    /// End of the text: what still waits will never be completed.
+    pub fn flush(&mut self, out: &mut String) {
+        if self.high.take().is_some() {
+            out.push('\u{fffd}');
+        }
+    }
+
+    fn slow(&mut self, mut raw: &str, out: &mut String) {
+        while !raw.is_empty() {
+            let plain = raw.find('\\').unwrap_or(raw.len());
+            if plain > 0 {
+                self.flush(out);
+                out.push_str(&raw[..plain]);
+                raw = &raw[plain..];
+            } else {
+                raw = self.escape(raw, out);
+            }
+        }
+    }
+
+    /// `raw` starts at a backslash and was validated by the parser.
+    fn escape<'r>(&mut self, raw: &'r str, out: &mut String) -> &'r str {
+        let code = raw.as_bytes()[1];
+        if code == b'u' {
+            let unit = u16::from_str_radix(&raw[2..6], 16).unwrap_or(0xfffd);
+            self.unit(unit, out);
+            return &raw[6..];
+        }
+        self.flush(out);
+        out.push(match code {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            other => other as char,
+        });
+        &raw[2..]
+    }
+
+    fn unit(&mut self, unit: u16, out: &mut String) {
+        match (unit, self.high) {
+            (0xdc00..=0xdfff, Some(high)) => {
+                self.high = None;
+                let code = 0x1_0000 + ((u32::from(high) - 0xd800) << 10) + (u32::from(unit) - 0xdc00);
+                out.push(char::from_u32(code).unwrap_or('\u{fffd}'));
+            }
+            (0xd800..=0xdbff, _) => {
+                self.flush(out);
+                self.high = Some(unit);
+            }
+            _ => {
+                self.flush(out);
+                out.push(char::from_u32(u32::from(unit)).unwrap_or('\u{fffd}'));
+            }
+        }
+    }
+}
+
+/// Append `text` escaped for the inside of a JSON string.
+pub fn escape_into(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            byte => {
+                out.push_str("\\u00");
+                out.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+                out.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// Append `text` as a JSON string.
+pub fn quote_into(text: &str, out: &mut String) {
+    out.push('"');
+    escape_into(text, out);
+    out.push('"');
+}
+
+/// `text` as a JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    quote_into(text, &mut out);
+    out
+}
+
+/// The object's own text with some members replaced (or appended) by raw JSON; all other bytes of its members stay.
+pub fn patched(object: &Value, changes: &[(&str, String)]) -> String {
+    let mut members = Vec::new();
+    for (key, value) in object.members() {
+        let change = changes.iter().find(|(name, _)| key.key_is(name));
+        members.push((key.raw().to_owned(), change.map_or(value.raw(), |(_, raw)| raw).to_owned()));
+    }
+    for (name, raw) in changes {
+        if object.member(name).is_none() {
+            members.push((quoted(name), raw.clone()));
+        }
+    }
+    let fields: Vec<String> = members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// Replace lone `\ud800`-style escapes in JSON text by `\ufffd`: they survive a JSON parser and then break
+/// every UTF-8 encoder behind it.
+pub fn heal_surrogates(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut healed = String::with_capacity(text.len());
+    let (mut at, mut copied) = (0, 0);
+    while let Some(step) = text[at..].find('\\') {
+        at += step;
+        let width = match (escaped_unit(bytes, at), escaped_unit(bytes, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                healed.push_str(&text[copied..at]);
+                healed.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            (Some(_), _) => 6,
+            // A backslash at the very end, or before a multi-byte character, is not JSON; step over it alone.
+            (None, _) if bytes.get(at + 1).is_some_and(u8::is_ascii) => 2,
+            (None, _) => 1,
+        };
+        at += width;
+    }
+    healed.push_str(&text[copied..]);
+    Cow::Owned(healed)
+}
+
+fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
