@@ -12,7 +12,7 @@ import sys
 import time
 from types import FrameType
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
@@ -51,7 +51,7 @@ def main() -> int:
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while child.poll() is None:
-            readable, _, _ = select.select([sys.stdin], [], [], 0.5)
+            readable, _, _ = select.select([sys.stdin], [], [], 0.2)
             if readable and not os.read(sys.stdin.fileno(), 1024):
                 break
     finally:
