@@ -10,17 +10,19 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import js
+from workers import DurableObject
+
 from edge import pump, sockets
 from edge.agent import Agent, now_ms
 from edge.answers import error_frame, json_answer, refusal
 from edge.convert import to_object, why
 from edge.settings import Settings
 from edge.sockets import peer_of
-from workers import DurableObject
-
 from edgeloop.errors import Refused
 from edgeloop.wire import (
     PROTOCOL_VERSION,
+    Autonomy,
+    Decide,
     Delta,
     Duplicate,
     ErrorFrame,
@@ -29,6 +31,7 @@ from edgeloop.wire import (
     OpenCall,
     PendingCall,
     Posted,
+    Question,
     SendMessage,
     StateView,
     Stop,
@@ -36,7 +39,9 @@ from edgeloop.wire import (
     ToolResult,
     Welcome,
     events_frame,
+    parse_autonomy,
     parse_client_frame,
+    parse_decide,
     parse_post,
 )
 
@@ -89,6 +94,16 @@ class DurableSession(DurableObject):
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json(), 200 if known else 202)
             case ("GET", "events"):
                 return json_answer(self._events(parse_qs(url.query)))
+            case ("POST", "approvals"):
+                seq, known = self._agent().decide(
+                    parse_decide((await request.arrayBuffer()).to_bytes()), "http"
+                )
+                return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
+            case ("PUT", "autonomy"):
+                seq, known = self._agent().set_autonomy(
+                    parse_autonomy((await request.arrayBuffer()).to_bytes()), None
+                )
+                return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("POST", "stop"):
                 seq, nothing = self._agent().stop(None)
                 return json_answer(Posted(seq=seq, duplicate=nothing).model_dump_json())
@@ -109,14 +124,20 @@ class DurableSession(DurableObject):
     def _events(self, query: dict[str, list[str]]) -> str:
         text = query.get("after", ["0"])[0]
         if not text.isdigit():
-            raise Refused(code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more")
+            raise Refused(
+                code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more"
+            )
         after, agent = int(text), self._agent()
         head = agent.state.seq
         if after > head:
-            raise Refused(code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}")
+            raise Refused(
+                code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
+            )
         events = tuple(agent.store.after(after, limit=PAGE_EVENTS))
         reached = events[-1].seq if events else after
-        return EventsPage(log=agent.store.log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
+        return EventsPage(log=agent.store.log, events=events, next=reached, head=head).model_dump_json(
+            exclude_none=True
+        )
 
     def _state(self) -> str:
         agent = self._agent()
@@ -131,7 +152,9 @@ class DurableSession(DurableObject):
             model=state.model,
             step=state.step,
             turns=state.turns,
+            mode=agent.mode,
             calls=calls,
+            questions=self._questions(agent),
             queued=state.queued,
             usage=state.usage,
             message_tokens=state.message_tokens,
@@ -150,7 +173,7 @@ class DurableSession(DurableObject):
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
-    async def webSocketMessage(self, ws: Any, message: Any) -> None:  # noqa: N802 - the platform's name
+    async def webSocketMessage(self, ws: Any, message: Any) -> None:
         """Take one frame; whatever goes wrong with it is answered on this socket alone."""
         with self._owned(ws):
             if not isinstance(message, str):
@@ -162,7 +185,9 @@ class DurableSession(DurableObject):
                     self._hello(ws, frame)
                 return
             if peer is None:
-                raise Refused(code="hello_expected", message=f"{frame.t} before hello", expected="hello first")
+                raise Refused(
+                    code="hello_expected", message=f"{frame.t} before hello", expected="hello first"
+                )
             self._command(ws, frame, peer.client)
 
     @contextlib.contextmanager
@@ -175,7 +200,9 @@ class DurableSession(DurableObject):
             js.console.error(f"frame failed: {why(error)}")
             sockets.refuse(ws, ErrorFrame(code="internal", message=why(error)))
 
-    def _command(self, ws: Any, frame: SendMessage | ToolResult | Stop, client: str) -> None:
+    def _command(
+        self, ws: Any, frame: SendMessage | ToolResult | Decide | Autonomy | Stop, client: str
+    ) -> None:
         agent = self._agent()
         match frame:
             case SendMessage():
@@ -185,6 +212,11 @@ class DurableSession(DurableObject):
             case ToolResult():
                 if not agent.result(frame, client, ws):
                     sockets.send(ws, Duplicate(ref=frame.call).model_dump_json())
+            case Decide():
+                if agent.decide(frame, client)[1]:
+                    sockets.send(ws, Duplicate(ref=frame.call).model_dump_json())
+            case Autonomy():
+                agent.set_autonomy(frame, client)
             case Stop():
                 agent.stop(client)
 
@@ -202,6 +234,7 @@ class DurableSession(DurableObject):
             head=head,
             reset=reset,
             pending=self._pending(agent, hello.client),
+            questions=self._questions(agent),
         )
         sockets.send(ws, welcome.model_dump_json(exclude_none=True))
         missed = agent.store.after(0 if reset else hello.after)
@@ -223,6 +256,19 @@ class DurableSession(DurableObject):
                 deadline_ms=tool.spec.deadline_ms if (tool := agent.state.tool(call.name)) else 0,
             )
             for call in running
+        )
+
+    def _questions(self, agent: Agent) -> tuple[Question, ...]:
+        return tuple(
+            Question(
+                call=call.call,
+                name=call.name,
+                arguments=call.arguments,
+                by=call.judged_by,
+                expires=call.expires,
+            )
+            for call in agent.state.open_calls
+            if call.verdict == "ask"
         )
 
     def _catch_up(self, ws: Any, agent: Agent, hello: Hello) -> None:
@@ -251,13 +297,13 @@ class DurableSession(DurableObject):
                 )
                 sockets.send(ws, delta.model_dump_json())
 
-    async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: N802, ARG002
+    async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: ARG002
         """A client went. The turn goes on; what it was running waits for it."""
         # Answering the close is ours to do: without it the client's close times out (local-runtime.md).
         sockets.close(ws, 1000, "bye")
         self._left(ws)
 
-    async def webSocketError(self, ws: Any, error: Any) -> None:  # noqa: N802, ARG002
+    async def webSocketError(self, ws: Any, error: Any) -> None:  # noqa: ARG002
         """A connection broke: as a close."""
         self._left(ws)
 
@@ -277,4 +323,3 @@ class DurableSession(DurableObject):
             js.console.error(f"alarm failed: {why(error)}")
             self._opened = None
             self._raw.storage.setAlarm(now_ms() + RETRY_START_MS)
-

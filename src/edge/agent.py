@@ -20,8 +20,8 @@ from edge.settings import Settings
 from edge.sockets import Sockets
 from edge.store import Store
 from edge.tools import EdgeTools
-
 from edgeloop import commands
+from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.events import Event, Recorded, ToolFinished
 from edgeloop.prompt import Prompt
@@ -30,7 +30,7 @@ from edgeloop.reader import partial_blocks
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
-from edgeloop.wire import SendMessage, ToolResult, events_frame
+from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult, events_frame
 
 RESIDENTS_MAX = 64
 PROMPT_BYTES_MAX = 4 << 20
@@ -69,6 +69,11 @@ class Agent:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     @property
+    def mode(self) -> Mode:
+        """The mode in force: the session's own, else the deployment's."""
+        return self.state.mode or self._settings.mode
+
+    @property
     def state(self) -> State:
         """The control state, rebuilt from the log if it was not in memory."""
         return self._resident().session.state
@@ -97,7 +102,9 @@ class Agent:
 
     # --- feeding ----------------------------------------------------------------------------------------------------
 
-    def record(self, events: list[Event], *, streamed: bool = False, sender: tuple[Any, str] | None = None) -> int:
+    def record(
+        self, events: list[Event], *, streamed: bool = False, sender: tuple[Any, str] | None = None
+    ) -> int:
         """Record events and all that follow from them now; return the log's head.
 
         `streamed` says that live sockets were sent these blocks as deltas; `sender` is the socket that brought the event about
@@ -128,7 +135,7 @@ class Agent:
         running = set(self._tasks)
         pending = list(events)
         while True:
-            world = World(now=now, hosts=self.sockets.hosts(), running=frozenset(running))
+            world = self._world(now, running)
             event = pending.pop(0) if pending else due(session.state, world)
             if event is None:
                 return effects
@@ -139,6 +146,16 @@ class Agent:
             running |= {effect.call for effect in new if isinstance(effect, RunTool)}
             effects += new
             batch.append(recorded)
+
+    def _world(self, now: int, running: set[str]) -> World:
+        settings = self._settings
+        return World(
+            now=now,
+            hosts=self.sockets.hosts(),
+            running=frozenset(running),
+            rules=settings.rules,
+            mode=settings.mode,
+        )
 
     def _broadcast(self, batch: list[Recorded], streamed: bool, sender: tuple[Any, str] | None) -> None:
         live = self.sockets.live
@@ -152,9 +169,9 @@ class Agent:
         live.sendTo(sender[0], events_frame(batch, streamed=streamed, own=sender[1]))
 
     def _release(self, resident: Resident) -> None:
-        if resident.session.state.phase == "idle" and resident.prompt is not None:
-            if resident.prompt.size > PROMPT_BYTES_MAX:
-                resident.prompt = None
+        prompt = resident.prompt
+        if resident.session.state.phase == "idle" and prompt is not None and prompt.size > PROMPT_BYTES_MAX:
+            resident.prompt = None
         while len(_residents) > RESIDENTS_MAX:
             key = next((k for k, r in _residents.items() if r.session.state.phase == "idle"), None)
             if key is None or key == self._key:
@@ -187,7 +204,9 @@ class Agent:
     def _spawn(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[key] = task
-        task.add_done_callback(lambda done: self._tasks.pop(key, None) if self._tasks.get(key) is done else None)
+        task.add_done_callback(
+            lambda done: self._tasks.pop(key, None) if self._tasks.get(key) is done else None
+        )
 
     def _report(self, effect: CallModel, events: list[Event]) -> None:
         """Take a call's events, unless the step has been given up meanwhile (a stale epoch writes nothing)."""
@@ -234,7 +253,7 @@ class Agent:
     def _set_alarm(self, state: State) -> None:
         """Set the alarm if what is due comes before it. A later alarm is left: to fire early costs less than a write."""
         now = now_ms()
-        when = deadline(state, World(now=now, hosts=self.sockets.hosts(), running=frozenset(self._tasks)))
+        when = deadline(state, self._world(now, set(self._tasks)))
         if when is not None and (self._alarm is None or self._alarm <= now or when < self._alarm):
             self._alarm = max(when, now)
             self._ctx.storage.setAlarm(self._alarm)
@@ -266,7 +285,11 @@ class Agent:
         if not taken:
             return self.state.seq, True
         setup = commands.configure(
-            self.state, provider=settings.provider, model=settings.model, system=settings.system, wanted=command.model
+            self.state,
+            provider=settings.provider,
+            model=settings.model,
+            system=settings.system,
+            wanted=command.model,
         )
         events = [*setup, *self.declare(None, None), *taken]
         return self.record(events, sender=(ws, command.id) if ws is not None else None), False
@@ -282,6 +305,20 @@ class Agent:
         if events:
             self.record(events, sender=(ws, command.call))
         return bool(events)
+
+    def decide(self, command: Decide, by: str) -> tuple[int, bool]:
+        """Answer a question; return the head and whether it had been answered so before.
+
+        Raises:
+            Refused: no such question, or answered otherwise.
+        """
+        events = commands.decide(self.state, command, by=by)
+        return (self.record(events) if events else self.state.seq), not events
+
+    def set_autonomy(self, command: Autonomy, client: str | None) -> tuple[int, bool]:
+        """Change what may be done without asking; return the head and whether it was so before."""
+        events = commands.set_autonomy(self.state, command, client=client)
+        return (self.record(events) if events else self.state.seq), not events
 
     def stop(self, client: str | None) -> tuple[int, bool]:
         """Stop the turn; return the head and whether there was nothing to stop."""
@@ -306,4 +343,3 @@ class Agent:
 def now_ms() -> int:
     """Milliseconds since the epoch; on this platform the clock stands still between I/O."""
     return int(time.time() * 1000)
-

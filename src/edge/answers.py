@@ -3,8 +3,8 @@
 from typing import Any
 
 import js
-from edge.convert import to_object
 
+from edge.convert import to_object
 from edgeloop.errors import Refused
 from edgeloop.wire import ErrorFrame
 
@@ -22,12 +22,16 @@ _STATUS = {
 
 def json_answer(body: str, status: int = 200) -> Any:
     """An answer with a JSON body."""
-    return js.Response.new(body, to_object({"status": status, "headers": to_object({"content-type": "application/json"})}))
+    return js.Response.new(
+        body, to_object({"status": status, "headers": to_object({"content-type": "application/json"})})
+    )
 
 
 def refusal(error: Refused) -> Any:
     """The answer to a refused request: `{"error": {code, message, expected}}`."""
-    return json_answer(f'{{"error":{error_frame(error).model_dump_json(exclude_none=True)}}}', _STATUS.get(error.code, 400))
+    return json_answer(
+        f'{{"error":{error_frame(error).model_dump_json(exclude_none=True)}}}', _STATUS.get(error.code, 400)
+    )
 
 
 def error_frame(error: Refused) -> ErrorFrame:

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import js
-from edge.convert import to_object, why
 from pyodide.ffi import JsException, to_js
+
+from edge.convert import to_object, why
 
 # `fetch` frames the message and undoes the content coding itself; what it is told of these, or tells us, would be wrong.
 _REQUEST_DROPS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
@@ -71,5 +72,7 @@ class FetchTransport(httpx.AsyncBaseTransport):
             response = await js.fetch(str(request.url), to_object(init))
         except JsException as error:
             raise httpx.ConnectError(why(error), request=request) from error
-        pairs = [(k, v) for k, v in js.Array.from_(response.headers).to_py() if k.lower() not in _RESPONSE_DROPS]
+        pairs = [
+            (k, v) for k, v in js.Array.from_(response.headers).to_py() if k.lower() not in _RESPONSE_DROPS
+        ]
         return httpx.Response(response.status, headers=pairs, stream=FetchStream(response))

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import js
+
 from edge import pump
 from edge.convert import to_object
 from edge.hot import count_batch
 from edge.http import FetchStream, FetchTransport
-
 from edgeloop.events import Event, StepError, StepFailed, Timing
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local

@@ -1,4 +1,4 @@
-"""The door to the pump and the live sockets (`src/hot/pump.mjs`, `live.mjs`): a model's text goes through there, not through here."""
+"""The door to the pump and the live sockets (`src/hot/pump.mjs`, `live.mjs`): a model's text goes through there, not here."""
 
 from typing import Any
 

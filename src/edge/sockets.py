@@ -7,10 +7,10 @@ attachment; the set of live sockets (`Live`, in JS, shared with the pump) is reb
 from dataclasses import dataclass
 from typing import Any
 
-from edge import pump
-from edge.convert import to_object
 from pyodide.ffi import JsException
 
+from edge import pump
+from edge.convert import to_object
 from edgeloop.wire import ErrorFrame
 
 

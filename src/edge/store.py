@@ -7,11 +7,12 @@ ten times the raw handle (platform.md, section 2), so the raw one is used.
 import secrets
 from typing import Any
 
+from pyodide.ffi import JsException
+
 from edge.convert import rows
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
 from edgeloop.events import Recorded
 from edgeloop.state import State
-from pyodide.ffi import JsException
 
 MIGRATIONS = {
     1: """
@@ -75,7 +76,12 @@ class Store:
             piece = batch[start : start + BATCH_EVENTS]
             text = encode_batch(piece)
             for part, offset in enumerate(range(0, len(text), PART_CHARS)):
-                self.exec("INSERT INTO log VALUES (?, ?, ?)", piece[-1].seq, part, text[offset : offset + PART_CHARS])
+                self.exec(
+                    "INSERT INTO log VALUES (?, ?, ?)",
+                    piece[-1].seq,
+                    part,
+                    text[offset : offset + PART_CHARS],
+                )
         for recorded in batch:
             if recorded.event.kind == "user_message_received":
                 self.exec("INSERT INTO messages VALUES (?, ?)", recorded.event.id, recorded.seq)
@@ -91,7 +97,9 @@ class Store:
         batches: dict[int, str] = {}
         for last_seq, body in found:
             batches[last_seq] = batches.get(last_seq, "") + body
-        return [recorded for text in batches.values() for recorded in decode_batch(text) if recorded.seq > seq]
+        return [
+            recorded for text in batches.values() for recorded in decode_batch(text) if recorded.seq > seq
+        ]
 
     def message(self, identifier: str) -> str | None:
         """The text recorded under a message id, or None."""

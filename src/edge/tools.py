@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import js
-from edge.http import FetchTransport
-from edge.store import Store
 from pydantic import Field, ValidationError
 
+from edge.http import FetchTransport
+from edge.store import Store
 from edgeloop.events import Outcome
 from edgeloop.model import Frozen
 from edgeloop.tools import Effect, ToolSpec
@@ -61,7 +61,9 @@ class EdgeTools:
         try:
             return "ok", await run(model.model_validate_json(arguments))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+            wrong = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)
+            )
             return "error", f"The arguments do not fit the schema: {wrong}"
         except ToolFault as error:
             return "error", str(error)
@@ -89,16 +91,18 @@ class EdgeTools:
     async def _fetch_url(self, args: FetchUrl) -> str:
         parts = urlsplit(args.url)
         if parts.scheme not in ("http", "https") or parts.netloc not in self.fetch_hosts:
-            raise ToolFault(f"{parts.netloc or args.url!r} may not be reached; allowed: {', '.join(self.fetch_hosts)}")
+            raise ToolFault(
+                f"{parts.netloc or args.url!r} may not be reached; allowed: {', '.join(self.fetch_hosts)}"
+            )
         abort = js.AbortController.new()
         try:
-            async with httpx.AsyncClient(transport=FetchTransport(abort), timeout=None) as client:
-                async with client.stream("GET", args.url) as response:
-                    body = b""
-                    async for chunk in response.aiter_bytes():
-                        body += chunk
-                        if len(body) > FETCH_BYTES:
-                            break
+            client = httpx.AsyncClient(transport=FetchTransport(abort), timeout=None)
+            async with client, client.stream("GET", args.url) as response:
+                body = b""
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > FETCH_BYTES:
+                        break
         except httpx.HTTPError as error:
             raise ToolFault(f"The request failed: {error}") from error
         finally:

@@ -1,7 +1,7 @@
 """What an agent may do without asking: ordered rules over tools and arguments, modes, and the grants of a session.
 
 Pure judgement, as data in and a verdict out; questions and answers are events (`CallJudged`, `ApprovalDecided`). The first rule
-that matches decides; a person's grants come before the rules, the mode decides what no rule names.
+that matches decides, the mode decides what no rule names, and a person's grants for the session turn an `ask` into an `allow`.
 
 Arguments are hostile. So an `allow` matches only what it surely covers, while `ask` and `deny` match what they might cover:
 
@@ -16,7 +16,7 @@ import re
 import shlex
 from functools import lru_cache
 from posixpath import normpath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -27,8 +27,9 @@ from edgeloop.tools import ToolSpec
 
 Verdict = Literal["allow", "ask", "deny"]
 Mode = Literal["plan", "ask", "edit", "auto"]
-"""`plan` only reads; `ask` asks before anything that changes; `edit` lets files be changed and asks for the rest; `auto` asks nothing."""
+"""`plan` only reads; `ask` asks before any change; `edit` changes files and asks for the rest; `auto` asks nothing."""
 
+MODES: tuple[Mode, ...] = get_args(Mode)
 MAX_RULES = 256
 
 
@@ -68,11 +69,25 @@ def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "rules"
         raise Refused(
-            code="bad_frame", message=f"{where}: {first['msg']}", expected="an array of rules, see docs/design/autonomy.md"
+            code="bad_frame",
+            message=f"{where}: {first['msg']}",
+            expected="an array of rules, see docs/design/autonomy.md",
         ) from None
     if len(rules) > MAX_RULES:
         raise Refused(code="too_large", message=f"{len(rules)} rules", expected=f"at most {MAX_RULES}")
     return rules
+
+
+def parse_mode(text: str) -> Mode:
+    """Read a mode's name.
+
+    Raises:
+        Refused: there is no such mode.
+    """
+    for mode in MODES:
+        if text == mode:
+            return mode
+    raise Refused(code="bad_frame", message=f"mode {text[:40]!r}", expected=f"one of {', '.join(MODES)}")
 
 
 def judge(
@@ -80,11 +95,19 @@ def judge(
 ) -> Judgement:
     """Judge a call. `arguments` is the raw JSON text of an object; what cannot be read matches no pattern of an `allow`."""
     values = _values(spec, arguments)
-    for source, group in (("grant", grants), ("rule", rules)):
-        for number, rule in enumerate(group, 1):
-            if _matches(rule, spec, values):
-                return Judgement(verdict=rule.verdict, by=f"{source} {number}")
-    return Judgement(verdict=_by_mode(mode, spec), by=f"mode {mode}")
+    number = _first(rules, spec, values)
+    verdict, by = (
+        (rules[number].verdict, f"rule {number + 1}")
+        if number is not None
+        else (_by_mode(mode, spec), f"mode {mode}")
+    )
+    if verdict == "ask" and (grant := _first(grants, spec, values)) is not None:
+        return Judgement(verdict="allow", by=f"grant {grant + 1}")
+    return Judgement(verdict=verdict, by=by)
+
+
+def _first(rules: tuple[Rule, ...], spec: ToolSpec, values: dict[str, Any]) -> int | None:
+    return next((number for number, rule in enumerate(rules) if _matches(rule, spec, values)), None)
 
 
 def grant_for(spec: ToolSpec, arguments: str) -> Rule | None:
@@ -130,8 +153,13 @@ def _matches(rule: Rule, spec: ToolSpec, values: dict[str, Any]) -> bool:
     sure = rule.verdict == "allow"
     return (
         (rule.path is None or ("path" in spec.touches and _path_matches(rule.path, values.get("path"), sure)))
-        and (rule.command is None or ("command" in spec.touches and _command_matches(rule.command, values.get("command"), sure)))
-        and (rule.host is None or ("url" in spec.touches and _host_matches(rule.host, values.get("url"), sure)))
+        and (
+            rule.command is None
+            or ("command" in spec.touches and _command_matches(rule.command, values.get("command"), sure))
+        )
+        and (
+            rule.host is None or ("url" in spec.touches and _host_matches(rule.host, values.get("url"), sure))
+        )
     )
 
 
@@ -157,7 +185,7 @@ def _inside(path: str) -> str | None:
 
 @lru_cache(maxsize=512)
 def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `**/` any directories or none, `**` anything, `*` and `?` within a segment, `\\` escapes."""
+    """A glob as a regular expression: `**/` any directories or none, `**` anything, `*` and `?` in a segment, `\\` escapes."""
     out: list[str] = []
     position = 0
     while position < len(pattern):
@@ -204,7 +232,9 @@ def _simple(command: str) -> list[str] | None:
 def _begins(part: str, wanted: list[str]) -> bool:
     """Whether a part may be the command: its words begin with the wanted ones, after assignments and wrappers like `sudo`."""
     words = shlex.split(part) if _quotes_close(part) else part.replace('"', " ").replace("'", " ").split()
-    while words and ("=" in words[0] or words[0] in ("sudo", "env", "exec", "command", "nohup", "time", "xargs")):
+    while words and (
+        "=" in words[0] or words[0] in ("sudo", "env", "exec", "command", "nohup", "time", "xargs")
+    ):
         words = words[1:]
     if not words or not wanted:
         return False
@@ -239,4 +269,6 @@ def _host(url: str) -> str | None:
         host = parts.hostname
     except ValueError:
         return None
-    return host.rstrip(".") if host and parts.scheme in ("http", "https") and "@" not in parts.netloc else None
+    return (
+        host.rstrip(".") if host and parts.scheme in ("http", "https") and "@" not in parts.netloc else None
+    )

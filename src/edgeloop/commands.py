@@ -3,11 +3,21 @@
 An empty list means that it was recorded before (or changes nothing): commands are safe to repeat. Token counts come in as data.
 """
 
+from edgeloop.autonomy import grant_for
 from edgeloop.errors import Refused
-from edgeloop.events import ConfigChanged, Event, StopRequested, ToolFinished, ToolsDeclared, UserMessageReceived
+from edgeloop.events import (
+    ApprovalDecided,
+    AutonomyChanged,
+    ConfigChanged,
+    Event,
+    StopRequested,
+    ToolFinished,
+    ToolsDeclared,
+    UserMessageReceived,
+)
 from edgeloop.state import State
 from edgeloop.tools import PlacedTool, ToolSpec
-from edgeloop.wire import SendMessage, ToolResult
+from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult
 
 
 def configure(state: State, *, provider: str, model: str, system: str, wanted: str | None) -> list[Event]:
@@ -35,9 +45,13 @@ def declare_tools(
     else:
         placed = [PlacedTool(place="client", spec=spec) for spec in local]
     names = [tool.spec.name for tool in placed]
-    taken = sorted({name for name in names if names.count(name) > 1} | {spec.name for spec in edge if spec.name in names})
+    taken = sorted(
+        {name for name in names if names.count(name) > 1} | {spec.name for spec in edge if spec.name in names}
+    )
     if taken:
-        raise Refused(code="conflict", message=f"tool {taken[0]!r} is declared twice", expected="distinct tool names")
+        raise Refused(
+            code="conflict", message=f"tool {taken[0]!r} is declared twice", expected="distinct tool names"
+        )
     placed += [PlacedTool(place="edge", spec=spec) for spec in edge]
     tools = tuple(sorted(placed, key=lambda tool: tool.spec.name))
     if (state.tools, state.tools_client) == (tools, client):
@@ -54,7 +68,9 @@ def send_message(command: SendMessage, *, known: str | None, client: str | None,
     if known is None:
         return [UserMessageReceived(id=command.id, text=command.text, tokens=tokens, client=client)]
     if known != command.text:
-        raise Refused(code="conflict", message="another message has this id", expected="a new id", ref=command.id)
+        raise Refused(
+            code="conflict", message="another message has this id", expected="a new id", ref=command.id
+        )
     return []
 
 
@@ -69,7 +85,9 @@ def finish_tool(state: State, command: ToolResult, *, client: str, tokens: int) 
         step = command.call.partition(".")[0]
         if step.isdigit() and int(step) <= state.step:
             return []
-        raise Refused(code="unknown_call", message="no such call", expected="a call from tool_started", ref=command.call)
+        raise Refused(
+            code="unknown_call", message="no such call", expected="a call from tool_started", ref=command.call
+        )
     if call.outcome is not None:
         return []
     if (call.runner, call.epoch) != (client, command.epoch):
@@ -83,6 +101,49 @@ def finish_tool(state: State, command: ToolResult, *, client: str, tokens: int) 
         ToolFinished(
             call=command.call, outcome=command.outcome, content=command.content, tokens=tokens, ms=command.ms
         )
+    ]
+
+
+def set_autonomy(state: State, command: Autonomy, *, client: str | None) -> list[Event]:
+    """Change what the agent may do without asking; a change ends the session's grants."""
+    if (state.mode, state.rules, state.eager) == (command.mode, command.rules, command.eager):
+        return []
+    return [AutonomyChanged(mode=command.mode, rules=command.rules, eager=command.eager, client=client)]
+
+
+def decide(state: State, command: Decide, *, by: str) -> list[Event]:
+    """Answer a question; the first answer wins, the same one again is a no-op.
+
+    Raises:
+        Refused: no such question, answered otherwise, over, or `session` asked for what cannot be granted safely.
+    """
+    call = state.calls.get(command.call)
+    if call is None or call.verdict is None:
+        raise Refused(
+            code="unknown_call", message="no such question", expected="a call judged `ask`", ref=command.call
+        )
+    if call.verdict != "ask" or call.outcome is not None:
+        if call.outcome is None and (call.verdict == "allow") == command.allow:
+            return []
+        raise Refused(
+            code="conflict",
+            message=f"decided by {call.judged_by}, {call.outcome or call.verdict}",
+            expected="an answer while the question is open",
+            ref=command.call,
+        )
+    grant = None
+    if command.allow and command.scope == "session":
+        tool = state.tool(call.name)
+        grant = grant_for(tool.spec, call.arguments) if tool is not None else None
+        if grant is None:
+            raise Refused(
+                code="conflict",
+                message="this call cannot be granted for the session: what else that would cover is not clear",
+                expected="scope = once",
+                ref=command.call,
+            )
+    return [
+        ApprovalDecided(call=command.call, allowed=command.allow, by=by, reason=command.reason, grant=grant)
     ]
 
 

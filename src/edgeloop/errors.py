@@ -30,7 +30,9 @@ class CorruptLog(EdgeloopError):
 class Refused(EdgeloopError):
     """A peer's request that is answered with a typed error and changes nothing."""
 
-    def __init__(self, *, code: str, message: str, expected: str | None = None, ref: str | None = None) -> None:
+    def __init__(
+        self, *, code: str, message: str, expected: str | None = None, ref: str | None = None
+    ) -> None:
         super().__init__(f"{code}: {message}" + (f" (expected {expected})" if expected else ""))
         self.code = code
         self.message = message

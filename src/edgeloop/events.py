@@ -9,12 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.model import Frozen
 from edgeloop.tools import PlacedTool
 
 BlockType = Literal["text", "reasoning", "opaque"]
 Outcome = Literal["ok", "error", "denied", "cancelled", "timeout", "lost"]
-StopReason = Literal["end", "tool_use", "max_tokens", "refusal", "pause", "stop_sequence", "content_filter", "other"]
+StopReason = Literal[
+    "end", "tool_use", "max_tokens", "refusal", "pause", "stop_sequence", "content_filter", "other"
+]
 ErrorClass = Literal[
     "connection",  # no answer: refused, reset, DNS
     "timeout",  # first byte, idle or total deadline
@@ -88,6 +91,16 @@ class ToolsDeclared(Frozen):
     tools: tuple[PlacedTool, ...]
 
 
+class AutonomyChanged(Frozen):
+    """What the agent may do without asking, from now on (`autonomy.py`). `eager` false holds tools to the message's end."""
+
+    kind: Literal["autonomy_changed"] = "autonomy_changed"
+    mode: Mode
+    rules: tuple[Rule, ...] = ()
+    eager: bool = True
+    client: str | None = None
+
+
 class UserMessageReceived(Frozen):
     """A person's message. `id` was minted once by its sender; the same id again is the same message."""
 
@@ -139,6 +152,27 @@ class ToolCallCompleted(Frozen):
     tokens: int = 0
     invalid: str | None = None
     echo: str | None = None
+
+
+class CallJudged(Frozen):
+    """The verdict on a call, and the rule, mode or grant that gave it. `ask` is a question to a person, open until `expires`."""
+
+    kind: Literal["call_judged"] = "call_judged"
+    call: str
+    verdict: Verdict
+    by: str
+    expires: int | None = None
+
+
+class ApprovalDecided(Frozen):
+    """The first answer to a question: by a client's id, `http` or `expiry`. `grant` holds for the rest of the session."""
+
+    kind: Literal["approval_decided"] = "approval_decided"
+    call: str
+    allowed: bool
+    by: str
+    reason: str = ""
+    grant: Rule | None = None
 
 
 class ToolStarted(Frozen):
@@ -208,10 +242,13 @@ class TurnFinished(Frozen):
 Event = Annotated[
     ConfigChanged
     | ToolsDeclared
+    | AutonomyChanged
     | UserMessageReceived
     | StepStarted
     | BlockFinished
     | ToolCallCompleted
+    | CallJudged
+    | ApprovalDecided
     | ToolStarted
     | ToolFinished
     | StepFinished

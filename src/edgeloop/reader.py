@@ -65,7 +65,9 @@ class StepReader:
                 case "call_complete":
                     events.append(self._call(op, tokens[id(op)]))
                 case "usage":
-                    self.usage = Usage.model_validate({k: v for k, v in op.items() if k in Usage.model_fields})
+                    self.usage = Usage.model_validate(
+                        {k: v for k, v in op.items() if k in Usage.model_fields}
+                    )
                 case "stop" | "error":
                     self.ended = op
                 case "restart" if events or self._reported:
@@ -93,7 +95,12 @@ class StepReader:
 
     def _block(self, op: Op, tokens: int) -> BlockFinished:
         return BlockFinished(
-            step=self.step, block=op["block"], type=op["kind"], text=op["text"], echo=op.get("echo"), tokens=tokens
+            step=self.step,
+            block=op["block"],
+            type=op["kind"],
+            text=op["text"],
+            echo=op.get("echo"),
+            tokens=tokens,
         )
 
     def _call(self, op: Op, tokens: int) -> ToolCallCompleted:

@@ -6,8 +6,11 @@ rules of its own. What the core cannot know (the time, who is attached, what run
 
 from dataclasses import dataclass
 
+from edgeloop.autonomy import Mode, Rule, judge
 from edgeloop.events import (
+    ApprovalDecided,
     BlockFinished,
+    CallJudged,
     Event,
     Outcome,
     RetryScheduled,
@@ -21,7 +24,7 @@ from edgeloop.events import (
     TurnFinished,
 )
 from edgeloop.state import Call, State
-from edgeloop.tools import PlacedTool, may_start_early
+from edgeloop.tools import PlacedTool, conflict, may_run_again, may_start_early
 
 EDGE = "edge"
 LEASE_MS = 20_000
@@ -37,20 +40,31 @@ RUNNER_GRACE_MS = 10_000
 """What a client gets beyond a tool's deadline to report: it enforces the deadline itself."""
 MAX_STARTS = 5
 """How often a call that may be run again is started: one that takes its runner down with it must not do so for ever."""
+MAX_PARALLEL = 16
+"""Calls of one message that run at a time."""
+QUESTION_MS = 24 * 3_600_000
+"""How long a question to a person stays open; then it counts as denied."""
 LOST_AFTER_MS = 60_000
 """How long a mutating call waits for a runner that left while another client is attached."""
 
 _SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequence", "other"})
-_TURN_ENDS: dict[StopReason, TurnEnd] = {"refusal": "refused", "content_filter": "refused", "max_tokens": "truncated"}
+_TURN_ENDS: dict[StopReason, TurnEnd] = {
+    "refusal": "refused",
+    "content_filter": "refused",
+    "max_tokens": "truncated",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What the log cannot tell: `now` in ms, attached clients that run tools (best first), edge calls running in this isolate."""
+    """What the log cannot tell: `now` in ms, attached clients that run tools (best first), edge calls running in this isolate,
+    and the deployment's autonomy rules, which come before a session's own, and its default mode."""
 
     now: int
     hosts: tuple[str, ...] = ()
     running: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+    mode: Mode = "ask"
 
 
 def due(state: State, world: World) -> Event | None:
@@ -75,6 +89,7 @@ def due(state: State, world: World) -> Event | None:
 def deadline(state: State, world: World) -> int | None:
     """When `due` must be asked again even if nothing happens, in ms; None while only a person or a client is waited for."""
     times = [_call_deadline(state, call, world) for call in state.open_calls if call.running]
+    times += [call.expires for call in state.open_calls if call.verdict == "ask"]
     if state.phase == "streaming":
         times.append(world.now + LEASE_MS)
     if state.phase == "backoff" and not state.open_calls:
@@ -107,20 +122,63 @@ def _waiting_due(state: State, call: Call, world: World) -> Event | None:
     if tool is None:
         known = ", ".join(placed.spec.name for placed in state.tools) or "none"
         return _end(call, "error", f"There is no tool named {call.name!r}. The tools are: {known}.")
-    if not may_start_early(tool.spec):
-        if state.phase == "streaming":
-            return None
-        if state.phase != "settling" or state.stop not in _SAFE_STOPS:
-            return _end(call, "cancelled", "The message that made this call was cut off, so the tool was not run.")
-    runner = _runner(state, tool, world)
+    if call.verdict is None:
+        return _judged(state, call, tool, world)
+    if call.verdict == "deny":
+        return _end(call, "denied", _denial(call))
+    early = state.eager and may_start_early(tool.spec)
+    if not early and (
+        state.phase in ("failed", "backoff") or (state.stop is not None and state.stop not in _SAFE_STOPS)
+    ):
+        return _end(
+            call, "cancelled", "The message that made this call was cut off, so the tool was not run."
+        )
+    if call.verdict == "ask":
+        expired = world.now >= call.expires
+        return ApprovalDecided(call=call.call, allowed=False, by="expiry") if expired else None
+    if not early and (
+        state.phase == "streaming" or any(other.verdict == "ask" for other in state.open_calls)
+    ):
+        return None
+    runner = None if _blocked(state, call, tool) else _runner(state, tool, world)
     return None if runner is None else ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
+
+
+def _judged(state: State, call: Call, tool: PlacedTool, world: World) -> Event:
+    mode = state.mode if state.mode is not None else world.mode
+    found = judge(
+        tool.spec, call.arguments, mode=mode, rules=(*world.rules, *state.rules), grants=state.grants
+    )
+    expires = world.now + QUESTION_MS if found.verdict == "ask" else None
+    return CallJudged(call=call.call, verdict=found.verdict, by=found.by, expires=expires)
+
+
+def _denial(call: Call) -> str:
+    if call.judged_by == "expiry":
+        return "Nobody answered whether this may be done, so it was not done."
+    if call.judged_by.startswith(("rule ", "mode ")):
+        return f"Not allowed here ({call.judged_by}). It was not done; do not try to get round it."
+    return "A person said no to this." + (f" They said: {call.reason}" if call.reason else "")
+
+
+def _blocked(state: State, call: Call, tool: PlacedTool) -> bool:
+    """Whether a call must wait: too many run, or an earlier open one touches the same thing."""
+    if sum(other.running for other in state.open_calls) >= MAX_PARALLEL:
+        return True
+    for other in state.open_calls:
+        if other is call:
+            return False
+        placed = state.tool(other.name)
+        if placed is not None and conflict(tool.spec, call.arguments, placed.spec, other.arguments):
+            return True
+    return False
 
 
 def _running_due(state: State, call: Call, world: World) -> Event | None:
     tool = state.tool(call.name)
     at_edge = call.runner == EDGE
     present = call.call in world.running if at_edge else call.runner in world.hosts
-    again = tool is not None and may_start_early(tool.spec) and call.epoch < MAX_STARTS
+    again = tool is not None and may_run_again(tool.spec) and call.epoch < MAX_STARTS
     runner = _runner(state, tool, world) if tool is not None and again and not present else None
     if runner is not None and (at_edge or world.hosts):
         return ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
@@ -129,7 +187,11 @@ def _running_due(state: State, call: Call, world: World) -> Event | None:
         return _end(call, "lost", _LOST)
     if when is None or world.now < when:
         return None
-    return _end(call, "timeout", "The tool did not answer within its deadline.") if present else _end(call, "lost", _LOST)
+    return (
+        _end(call, "timeout", "The tool did not answer within its deadline.")
+        if present
+        else _end(call, "lost", _LOST)
+    )
 
 
 _LOST = "Who ran this went away before it answered. Whether it took effect is not known: check before doing it again."
@@ -184,7 +246,9 @@ def _after_failure(state: State) -> Event | None:
         return TurnFinished(reason="stopped")
     hint = error.retry_after_ms or 0
     if error.retryable and state.failures < MAX_ATTEMPTS and hint <= RETRY_AFTER_CAP_MS:
-        return RetryScheduled(due=state.failed_at + backoff_ms(state.failures, error.retry_after_ms, state.jitter))
+        return RetryScheduled(
+            due=state.failed_at + backoff_ms(state.failures, error.retry_after_ms, state.jitter)
+        )
     if state.open_calls:
         return None
     return TurnFinished(reason="failed", detail=f"{error.cls}: {error.message}"[:2_000])
@@ -201,7 +265,7 @@ def _after_backoff(state: State, world: World) -> Event | None:
 
 
 def backoff_ms(failures: int, retry_after_ms: int | None, jitter: float) -> int:
-    """How long to wait after the n-th failure in a row (n from 1): the peer's hint, else 0.5 s doubling to 60 s, less up to 25 %."""
+    """The wait after the n-th failure in a row (n from 1): the peer's hint, else 0.5 s doubling to 60 s, less up to 25 %."""
     if retry_after_ms:  # a hint of 0 says nothing: without our own backoff all attempts were spent at once
         return retry_after_ms + int(jitter * BACKOFF_BASE_MS)
     exact = min(BACKOFF_BASE_MS * 2 ** (failures - 1), BACKOFF_CAP_MS)

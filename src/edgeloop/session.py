@@ -6,10 +6,14 @@ duties: persist an event before performing its effects, and ask `schedule.due` u
 
 from collections.abc import Callable, Iterable
 
+from edgeloop.autonomy import MAX_RULES
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.errors import CorruptLog, IllegalTransition
 from edgeloop.events import (
+    ApprovalDecided,
+    AutonomyChanged,
     BlockFinished,
+    CallJudged,
     ConfigChanged,
     Recorded,
     RetryScheduled,
@@ -80,6 +84,12 @@ class Session:
             case ToolStarted() as event:
                 call = state.calls.get(event.call)
                 return call is not None and call.outcome is None and event.epoch == call.epoch + 1
+            case CallJudged() as event:
+                call = state.calls.get(event.call)
+                return call is not None and call.outcome is None and call.verdict is None
+            case ApprovalDecided() as event:
+                call = state.calls.get(event.call)
+                return call is not None and call.outcome is None and call.verdict == "ask"
             case ToolFinished() as event:
                 call = state.calls.get(event.call)
                 return call is not None and call.outcome is None
@@ -90,9 +100,32 @@ class Session:
             case _:
                 return True
 
+    def _apply_approval_decided(self, event: ApprovalDecided, at: int) -> list[Effect]:
+        call = self.state.calls[event.call]
+        call.verdict = "allow" if event.allowed else "deny"
+        call.judged_by = event.by
+        call.reason = event.reason
+        if event.grant is not None:
+            self.state.grants = (*self.state.grants, event.grant)[-MAX_RULES:]
+        return []
+
+    def _apply_autonomy_changed(self, event: AutonomyChanged, at: int) -> list[Effect]:
+        self.state.mode = event.mode
+        self.state.rules = event.rules
+        self.state.eager = event.eager
+        self.state.grants = ()
+        return []
+
     def _apply_block_finished(self, event: BlockFinished, at: int) -> list[Effect]:
         self.state.kept = True
         self.state.message_tokens += event.tokens
+        return []
+
+    def _apply_call_judged(self, event: CallJudged, at: int) -> list[Effect]:
+        call = self.state.calls[event.call]
+        call.verdict = event.verdict
+        call.judged_by = event.by
+        call.expires = event.expires or 0
         return []
 
     def _apply_config_changed(self, event: ConfigChanged, at: int) -> list[Effect]:
@@ -191,4 +224,6 @@ def add_usage(total: Usage, more: Usage) -> Usage:
     def plus(a: float | None, b: float | None) -> float | None:
         return b if a is None else a if b is None else a + b
 
-    return Usage.model_validate({name: plus(getattr(total, name), getattr(more, name)) for name in Usage.model_fields})
+    return Usage.model_validate(
+        {name: plus(getattr(total, name), getattr(more, name)) for name in Usage.model_fields}
+    )

@@ -27,13 +27,18 @@ Rule 4: the control state is bounded: it holds the current step and its calls, n
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.events import Outcome, StepError, StopReason, Usage
 from edgeloop.tools import PlacedTool
 
 Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
 
-_ANY: dict[str, None] = {kind: None for kind in ("config_changed", "tools_declared", "user_message_received")}
-_CALLS: dict[str, None] = {kind: None for kind in ("tool_started", "tool_finished", "stop_requested")}
+_ANY: dict[str, None] = dict.fromkeys(
+    ("config_changed", "tools_declared", "autonomy_changed", "user_message_received")
+)
+_CALLS: dict[str, None] = dict.fromkeys(
+    ("call_judged", "approval_decided", "tool_started", "tool_finished", "stop_requested")
+)
 
 
 def _row(phase: Phase, *stays: dict[str, None], **moves: Phase) -> dict[str, Phase]:
@@ -67,6 +72,10 @@ class Call:
     name: str
     arguments: str
     invalid: str | None = None
+    verdict: Verdict | None = None
+    judged_by: str = ""
+    expires: int = 0
+    reason: str = ""
     runner: str | None = None
     epoch: int = 0
     started_at: int = 0
@@ -88,6 +97,11 @@ class State:
     system: str = ""
     tools: tuple[PlacedTool, ...] = ()
     tools_client: str | None = None
+    mode: Mode | None = None
+    """None: the deployment's default."""
+    rules: tuple[Rule, ...] = ()
+    grants: tuple[Rule, ...] = ()
+    eager: bool = True
 
     step: int = 0
     attempt: int = 0

@@ -3,6 +3,8 @@
 Decides when a complete call may start. Does not know how a tool is run, nor where a client is.
 """
 
+import json
+from posixpath import normpath
 from typing import Any, Literal
 
 from pydantic import Field
@@ -47,4 +49,35 @@ def may_start_early(spec: ToolSpec) -> bool:
 
     A mutating call waits for the end of the model's message: the message may still end in an error or a refusal.
     """
-    return spec.eager and spec.effect != "mutate"
+    return spec.eager and may_run_again(spec)
+
+
+def may_run_again(spec: ToolSpec) -> bool:
+    """Whether a call whose runner was lost may simply be started anew."""
+    return spec.effect != "mutate"
+
+
+def conflict(a: ToolSpec, a_arguments: str, b: ToolSpec, b_arguments: str) -> bool:
+    """Whether two calls must not run at the same time: one changes the path that the other touches.
+
+    Two mutating calls that do not both say which path they touch might touch the same: they run one after the other.
+    """
+    if a.effect == "read" and b.effect == "read":
+        return False
+    a_path, b_path = touched_path(a, a_arguments), touched_path(b, b_arguments)
+    if a_path is not None and b_path is not None:
+        return a_path == b_path
+    return a.effect == "mutate" and b.effect == "mutate"
+
+
+def touched_path(spec: ToolSpec, arguments: str) -> str | None:
+    """The normalised path that a call says it touches; None if its tool declares none or the arguments hold none."""
+    name = spec.touches.get("path")
+    if name is None:
+        return None
+    try:
+        given: Any = json.loads(arguments)
+    except ValueError:
+        return None
+    path = given.get(name) if isinstance(given, dict) else None
+    return normpath(path) if isinstance(path, str) and path else None

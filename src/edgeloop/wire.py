@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from edgeloop.autonomy import MAX_RULES, Mode, Rule
 from edgeloop.errors import BadFrame
 from edgeloop.events import (
     BlockFinished,
@@ -96,13 +97,33 @@ class ToolResult(Frozen):
     ms: int = Field(default=0, ge=0)
 
 
+class Decide(Frozen):
+    """Answer the question about a call. `session` allows its like for the rest of the session; `reason` is told to the model."""
+
+    t: Literal["decide"] = "decide"
+    call: Id
+    allow: bool
+    scope: Literal["once", "session"] = "once"
+    reason: str = Field(default="", max_length=2_000)
+
+
+class Autonomy(Frozen):
+    """Set what the agent may do without asking (docs/design/autonomy.md)."""
+
+    t: Literal["autonomy"] = "autonomy"
+    mode: Mode
+    rules: tuple[Rule, ...] = Field(default=(), max_length=MAX_RULES)
+    eager: bool = True
+
+
 class Stop(Frozen):
     """Stop the turn. A no-op when nothing is under way."""
 
     t: Literal["stop"] = "stop"
 
 
-ClientFrame = Annotated[Hello | SendMessage | ToolResult | Stop, Field(discriminator="t")]
+ClientMessage = Hello | SendMessage | ToolResult | Decide | Autonomy | Stop
+ClientFrame = Annotated[ClientMessage, Field(discriminator="t")]
 
 # --- session to client ----------------------------------------------------------------------------------------------
 
@@ -115,6 +136,16 @@ class PendingCall(Frozen):
     name: str
     arguments: str
     deadline_ms: int
+
+
+class Question(Frozen):
+    """A call that waits for a person's answer until `expires`; `by` is the rule or mode that asks."""
+
+    call: str
+    name: str
+    arguments: str
+    by: str
+    expires: int
 
 
 class Welcome(Frozen):
@@ -130,6 +161,7 @@ class Welcome(Frozen):
     head: int
     reset: bool = False
     pending: tuple[PendingCall, ...] = ()
+    questions: tuple[Question, ...] = ()
 
 
 class Events(Frozen):
@@ -282,7 +314,9 @@ class StateView(Frozen):
     model: str
     step: int
     turns: int
+    mode: Mode
     calls: tuple[OpenCall, ...]
+    questions: tuple[Question, ...]
     queued: int
     usage: Usage
     message_tokens: int
@@ -290,21 +324,28 @@ class StateView(Frozen):
     last_error: StepError | None = None
 
 
-_client = TypeAdapter[Hello | SendMessage | ToolResult | Stop](ClientFrame)
+_client = TypeAdapter[ClientMessage](ClientFrame)
+_decide = TypeAdapter(Decide)
+_autonomy = TypeAdapter(Autonomy)
 _server = TypeAdapter[Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame](ServerFrame)
 _post = TypeAdapter(PostMessage)
 
 
 def _explain(error: ValidationError) -> str:
     """Say what was wrong without echoing the peer's data back (it may be large or secret)."""
-    return "; ".join(_explain_one(item["type"], item["loc"], item["msg"]) for item in error.errors(include_input=False)[:3])
+    return "; ".join(
+        _explain_one(item["type"], item["loc"], item["msg"]) for item in error.errors(include_input=False)[:3]
+    )
 
 
 def _explain_one(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     if kind == "union_tag_invalid":
         loc, message = (), "unknown t"
     if kind == "extra_forbidden":
-        loc, message = loc[:-1], "a field that is not part of it"  # the last part of `loc` is the peer's own word
+        loc, message = (
+            loc[:-1],
+            "a field that is not part of it",
+        )  # the last part of `loc` is the peer's own word
     return f"{'.'.join(str(part) for part in loc) or 'frame'}: {message}"
 
 
@@ -321,7 +362,9 @@ def _parse(adapter: TypeAdapter[Any], data: str | bytes, limit: int, expected: s
 def _check_message(text: str) -> None:
     _check_text("text", text, MAX_MESSAGE_BYTES)
     if not text.strip():
-        raise BadFrame(code="bad_frame", message="text: blank", expected="something to say: providers refuse blank text")
+        raise BadFrame(
+            code="bad_frame", message="text: blank", expected="something to say: providers refuse blank text"
+        )
 
 
 def _check_text(name: str, text: str, limit: int) -> None:
@@ -363,13 +406,18 @@ def _travelling(event: Event, streamed: bool, own: str | None) -> str:
     return short.model_dump_json(exclude_none=True)
 
 
-def parse_client_frame(data: str | bytes) -> Hello | SendMessage | ToolResult | Stop:
+def parse_client_frame(data: str | bytes) -> ClientMessage:
     """Parse what a client sent.
 
     Raises:
         BadFrame: not a frame of the protocol, of another version, or over a limit.
     """
-    frame = _parse(_client, data, MAX_FRAME_BYTES, "a JSON frame with t = hello, message, tool_result or stop")
+    frame = _parse(
+        _client,
+        data,
+        MAX_FRAME_BYTES,
+        "a JSON frame with t = hello, message, tool_result, decide, autonomy or stop",
+    )
     match frame:
         case Hello() if frame.v != PROTOCOL_VERSION:
             raise BadFrame(code="version", message=f"v = {frame.v}", expected=f"v = {PROTOCOL_VERSION}")
@@ -393,7 +441,27 @@ def parse_post(data: bytes) -> SendMessage:
     return SendMessage(id=body.id, text=body.text, model=body.model)
 
 
-def parse_server_frame(data: str | bytes) -> Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame:
+def parse_decide(data: bytes) -> Decide:
+    """Parse the body of `POST approvals`.
+
+    Raises:
+        BadFrame: as `parse_client_frame`.
+    """
+    return _parse(_decide, data, MAX_FRAME_BYTES, 'a JSON object like {"call": "3.1", "allow": true}')
+
+
+def parse_autonomy(data: bytes) -> Autonomy:
+    """Parse the body of `PUT autonomy`.
+
+    Raises:
+        BadFrame: as `parse_client_frame`.
+    """
+    return _parse(_autonomy, data, MAX_FRAME_BYTES, 'a JSON object like {"mode": "edit", "rules": []}')
+
+
+def parse_server_frame(
+    data: str | bytes,
+) -> Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame:
     """Parse what the session sent (the client's side).
 
     Raises:

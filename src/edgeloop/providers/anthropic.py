@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from edgeloop.providers.base import Deadlines, Plan, Request, Target, assemble, endpoint, safe_id, safe_name, to_json
+from edgeloop.providers.base import (
+    Deadlines,
+    Plan,
+    Request,
+    Target,
+    assemble,
+    endpoint,
+    safe_id,
+    safe_name,
+    to_json,
+)
 from edgeloop.transcript import Block, CallBlock, Entry, ModelEntry, ResultsEntry, UserEntry
 
 MAX_TOKENS = 16_000

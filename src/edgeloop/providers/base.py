@@ -17,7 +17,7 @@ Dialect = str
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all (0: none). Source: providers.md section 3."""
+    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all (0: none); providers.md section 3."""
 
     first_ms: int
     idle_ms: int

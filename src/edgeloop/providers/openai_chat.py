@@ -37,7 +37,9 @@ class OpenAIChat:
             for block in entry.blocks
             if isinstance(block, CallBlock)
         ]
-        text = "".join(block.text for block in entry.blocks if not isinstance(block, CallBlock) and block.type == "text")
+        text = "".join(
+            block.text for block in entry.blocks if not isinstance(block, CallBlock) and block.type == "text"
+        )
         if not calls and not text:
             return b""
         message: dict[str, Any] = {"role": "assistant", "content": text or None}
@@ -47,12 +49,20 @@ class OpenAIChat:
 
     def build_request(self, plan: Plan, target: Target) -> Request:
         """Build the request; usage must be asked for, or the stream has none."""
-        head: dict[str, Any] = {"model": plan.model, "stream": True, "stream_options": {"include_usage": True}}
+        head: dict[str, Any] = {
+            "model": plan.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
         if plan.tools:
             head["tools"] = [
                 {
                     "type": "function",
-                    "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+                    "function": {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "parameters": tool.parameters,
+                    },
                 }
                 for tool in plan.tools
             ]
