@@ -140,7 +140,8 @@ def _values(spec: ToolSpec, arguments: str) -> dict[str, Any]:
 
 
 def _by_mode(mode: Mode, spec: ToolSpec) -> Verdict:
-    if spec.effect == "read" or mode == "auto":
+    harmless = spec.effect == "read" or (spec.effect == "idempotent" and not spec.touches)  # the agent's own notes, say
+    if harmless or mode == "auto":
         return "allow"
     if mode == "plan":
         return "deny"
