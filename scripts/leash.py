@@ -4,6 +4,7 @@
 asked for it, or died, by SIGKILL too) or a signal asks for an end, the whole group is ended. Exits as the command did.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -13,6 +14,13 @@ import time
 from types import FrameType
 
 GRACE_SECONDS = 3.0
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def _adopt_orphans() -> None:
+    """Have the command's orphaned children reparented to us: a container's first process may never reap them (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
@@ -33,12 +41,22 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _group_lives(child: subprocess.Popen[bytes]) -> bool:
-    child.poll()  # reap it: a zombie leader would keep the group alive for ever
+    # Dead processes that nobody has reaped still count as a living group: the leader first, then its orphans.
+    if child.poll() is not None:
+        _reap_orphans()
     try:
         os.killpg(child.pid, 0)
     except ProcessLookupError:
         return False
     return True
+
+
+def _reap_orphans() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -48,6 +66,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
+    _adopt_orphans()
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while child.poll() is None:
