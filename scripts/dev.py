@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -113,7 +114,14 @@ def _serve(variables: dict[str, str]) -> int:
     return 1
 
 
+def _end_like_ctrl_c() -> None:
+    """A closed terminal and a polite kill end as Ctrl-C does, also where the shell started us with SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def main() -> int:
+    _end_like_ctrl_c()
     HOME.mkdir(parents=True, exist_ok=True)
     variables = {"EDGELOOP_TOKEN": _token(), **_given()}
     model = None
