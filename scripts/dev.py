@@ -99,11 +99,11 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _serve(variables: dict[str, str]) -> int:
+def _serve(variables: dict[str, str], port: int) -> int:
     print("dev: starting the edge ...", flush=True)
     edge = LocalEdge(
         variables=variables,
-        port=_port("EDGELOOP_PORT", 8787),
+        port=port,
         persist_to=HOME / "state",
         log_to=HOME / "edge.log",
     )
@@ -123,17 +123,17 @@ def _end_like_ctrl_c() -> None:
 def main() -> int:
     _end_like_ctrl_c()
     HOME.mkdir(parents=True, exist_ok=True)
+    edge_port, model_port = _port("EDGELOOP_PORT", 8787), _port("EDGELOOP_MODEL_PORT", 8788)
     variables = {"EDGELOOP_TOKEN": _token(), **_given()}
     model = None
     try:
         if not variables.keys() & {"EDGELOOP_PROVIDER", "EDGELOOP_BASE_URL"}:
-            port = _port("EDGELOOP_MODEL_PORT", 8788)
-            url = f"http://127.0.0.1:{port}"
-            model = _start_model(port)
+            url = f"http://127.0.0.1:{model_port}"
+            model = _start_model(model_port)
             _await_model(model, url)
             local = {"EDGELOOP_PROVIDER": "anthropic", "EDGELOOP_BASE_URL": url, "EDGELOOP_API_KEY": "local"}
             variables = {"EDGELOOP_MODEL": "survey", **variables, **local}
-        return _serve(variables)
+        return _serve(variables, edge_port)
     except LocalEdgeError as error:
         print(f"dev: {error}", file=sys.stderr)
         return 1
