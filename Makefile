@@ -37,7 +37,7 @@ bench: setup
 	@$(VENV)/python -m bench
 
 bench-%: setup
-	@$(VENV)/python -m bench.$*
+	@$(VENV)/python -m bench.$(subst -,_,$*)
 
 deploy-check: setup
 	@$(VENV)/python -m scripts.deploy_check
