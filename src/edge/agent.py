@@ -152,6 +152,7 @@ class Agent:
         return World(
             now=now,
             hosts=self.sockets.hosts(),
+            joined=self.sockets.joined(),
             running=frozenset(running),
             rules=settings.rules,
             mode=settings.mode,

@@ -4,6 +4,7 @@ A socket is *live* once its `hello` was answered; before, it gets no event. What
 attachment; the set of live sockets (`Live`, in JS, shared with the pump) is rebuilt from there on a wake.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,12 @@ from edgeloop.wire import ErrorFrame
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What a live socket's attachment says: the client, whether it runs tools, and the order in which it came."""
+    """What a live socket's attachment says: the client, whether it runs tools, and when and in which order it came."""
 
     client: str
     tools: bool
     order: int
+    at: int
 
 
 class Sockets:
@@ -44,6 +46,10 @@ class Sockets:
         peers = sorted((peer for _, peer in self._peers() if peer.tools), key=lambda peer: -peer.order)
         return tuple(dict.fromkeys(peer.client for peer in peers))
 
+    def joined(self) -> int:
+        """When the latest client that runs tools came, in ms since the epoch; 0 if none is there."""
+        return max((peer.at for _, peer in self._peers() if peer.tools), default=0)
+
     def join(self, ws: Any, client: str, tools: bool) -> None:
         """Make a socket live. An older socket of the same client is closed: its connection was lost without our knowing."""
         peers = self._peers()
@@ -52,7 +58,8 @@ class Sockets:
                 self.leave(other)
                 close(other, 1000, "replaced by a newer connection of this client")
         order = 1 + max((peer.order for _, peer in peers), default=0)
-        ws.serializeAttachment(to_object({"client": client, "tools": tools, "order": order}))
+        at = int(time.time() * 1000)
+        ws.serializeAttachment(to_object({"client": client, "tools": tools, "order": order, "at": at}))
         self.live.add(ws, client)
 
     def leave(self, ws: Any) -> None:
@@ -69,7 +76,9 @@ def peer_of(ws: Any) -> Peer | None:
     attachment = ws.deserializeAttachment()
     if not hasattr(attachment, "client"):
         return None
-    return Peer(client=attachment.client, tools=attachment.tools, order=attachment.order)
+    return Peer(
+        client=attachment.client, tools=attachment.tools, order=attachment.order, at=int(attachment.at)
+    )
 
 
 def send(ws: Any, frame: str) -> None:
