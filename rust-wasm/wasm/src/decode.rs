@@ -1,7 +1,7 @@
 //! Stream decoders, as numbers: a handle per stream.
 //!
 //! A feed's result in the output buffer, all numbers u32 little-endian: how many records; per record `tag, block,
-//! off, bytes, units` (see `edgeloop_core::decode::out`); then the records' texts in order, as one UTF-8 text, so
+//! off, bytes, units, deltas` (see `edgeloop_core::decode::out`); then the records' texts in order, as one UTF-8 text, so
 //! that the reader decodes it once and cuts it by `units` (UTF-16) or `bytes` (UTF-8). Nothing to say is length 0.
 
 use std::cell::RefCell;
@@ -75,7 +75,8 @@ fn write_records(out: &Out) -> u32 {
     write_output(|output| {
         output.extend_from_slice(&(out.records.len() as u32).to_le_bytes());
         for record in &out.records {
-            for number in [record.tag as u32, record.block, record.off, record.bytes, record.units] {
+            let tag = record.tag as u32;
+            for number in [tag, record.block, record.off, record.bytes, record.units, record.deltas] {
                 output.extend_from_slice(&number.to_le_bytes());
             }
         }

@@ -74,7 +74,9 @@ impl Anthropic {
         }
         turn.start(message.str("id").as_deref(), message.str("model").as_deref());
         if let Some(usage) = message.get("usage") {
+            // Said at once: a stream that is cut or stopped has its input billed all the same.
             self.usage.merge_anthropic(&usage);
+            turn.usage(&self.usage);
         }
         self.stop = message.str("stop_reason").map(String::from);
         // Programmatic tool calling answers with the whole content here and no block events at all.

@@ -11,7 +11,7 @@
 //! `call_complete{block, provider_id, name, arguments, invalid, echo}`: `arguments` is the JSON text of an object,
 //! or, where `invalid` says why not, what came instead,
 //! `block_complete{block, kind: text|reasoning|opaque, text, echo}`: `echo` is the JSON text to send back as it is,
-//! `usage{..}` (see `usage`), `malformed{bytes}`: an event was no JSON and is lost, the rest goes on,
+//! `usage{..}` (see `usage`; it can come more than once, the last one counts), `malformed{bytes}`: an event was no JSON and is lost, the rest goes on,
 //! `restart{from_block}`: all blocks below are void; and last, once,
 //! `stop{reason, raw}` or `error{class, code, message, retryable}`.
 
@@ -79,6 +79,7 @@ pub struct Decoder {
 struct Reader {
     state: State,
     turn: Turn,
+    closing: bool,
 }
 
 impl Decoder {
@@ -88,7 +89,7 @@ impl Decoder {
             Dialect::Anthropic => State::Anthropic(Anthropic::default()),
             _ => State::Chat(Chat::default()),
         };
-        let reader = Reader { state, turn: Turn::new(want_args) };
+        let reader = Reader { state, turn: Turn::new(want_args), closing: false };
         Decoder { sse: Sse::default(), tape: Tape::default(), reader }
     }
 
@@ -107,14 +108,16 @@ impl Decoder {
         let Decoder { sse, tape, reader } = self;
         reader.turn.out.clear();
         if !reader.turn.ended {
+            reader.closing = true;
             sse.finish(&mut |frame| reader.on_frame(frame, tape));
             reader.finish();
         }
         &reader.turn.out
     }
 
-    /// The blocks so far, as a JSON array of `{block, kind, complete, text}` (calls: `provider_id`, `name` too, and
-    /// `text` are the arguments); `open_only`: just the text and reasoning that are not complete.
+    /// The blocks so far, as a JSON array of `{block, kind, complete, bytes, text}`, `bytes` being the text's length
+    /// in UTF-8 (calls: `provider_id`, `name` too, and `text` are the arguments); `open_only`: just the text and
+    /// reasoning that are not complete.
     pub fn partial(&self, open_only: bool) -> String {
         self.reader.turn.partial(open_only)
     }
@@ -161,6 +164,10 @@ impl Reader {
     }
 
     fn on_malformed(&mut self, bytes: usize) {
+        // The last event of a stream that was cut is half an event, not a malformed one.
+        if self.closing {
+            return;
+        }
         self.turn.malformed(bytes);
         match &mut self.state {
             State::Anthropic(state) => state.damaged(),

@@ -28,7 +28,7 @@ pub enum Tag {
 }
 
 /// `off` counts the UTF-8 bytes of the block's text before this delta, unescaped. `bytes` and `units` are the
-/// record's share of the common text in UTF-8 and UTF-16.
+/// record's share of the common text in UTF-8 and UTF-16; `deltas` how many of the peer's deltas are joined in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     pub tag: Tag,
@@ -36,6 +36,7 @@ pub struct Record {
     pub off: u32,
     pub bytes: u32,
     pub units: u32,
+    pub deltas: u32,
 }
 
 #[derive(Debug, Default)]
@@ -65,14 +66,18 @@ impl Out {
             Some(last) if last.tag == tag && last.block as usize == block => {
                 last.bytes += bytes;
                 last.units += units;
+                last.deltas += 1;
             }
-            _ => self.records.push(Record { tag, block: block as u32, off: off as u32, bytes, units }),
+            _ => {
+                let (block, off) = (block as u32, off as u32);
+                self.records.push(Record { tag, block, off, bytes, units, deltas: 1 });
+            }
         }
     }
 
     pub fn ping(&mut self) {
         if self.records.last().is_none_or(|last| last.tag != Tag::Ping) {
-            self.records.push(Record { tag: Tag::Ping, block: 0, off: 0, bytes: 0, units: 0 });
+            self.records.push(Record { tag: Tag::Ping, block: 0, off: 0, bytes: 0, units: 0, deltas: 0 });
         }
     }
 
@@ -81,7 +86,7 @@ impl Out {
         let from = self.text.len();
         fill(Fields::open(&mut self.text).str("op", name)).close();
         let (bytes, units) = self.measure(from);
-        self.records.push(Record { tag, block: block as u32, off: 0, bytes, units });
+        self.records.push(Record { tag, block: block as u32, off: 0, bytes, units, deltas: 0 });
     }
 
     fn measure(&self, from: usize) -> (u32, u32) {

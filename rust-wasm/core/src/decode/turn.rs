@@ -315,8 +315,12 @@ impl Turn {
             if json.len() > 1 {
                 json.push(',');
             }
-            let fields = Fields::open(&mut json).num("block", number).str("kind", block.kind.name());
-            let fields = fields.bool("complete", block.complete).str("text", &block.text);
+            let fields = Fields::open(&mut json)
+                .num("block", number)
+                .str("kind", block.kind.name())
+                .bool("complete", block.complete)
+                .num("bytes", block.text.len())
+                .str("text", &block.text);
             match block.kind {
                 BlockKind::Call => fields.str("provider_id", &block.provider_id).str("name", &block.name),
                 _ => fields,

@@ -1,0 +1,152 @@
+// The stream decoders of edgeloop.wasm, as JS objects. Decides when their instance is made and when it is given up;
+// what the bytes mean is rust-wasm/core/src/decode. They have an instance of their own: a trap elsewhere must not end
+// the streams of all agents, and a stale handle must never meet another agent's decoder.
+import { instantiate } from "./kernels.mjs";
+
+/** Names by number, as in `Dialect` in Rust. */
+export const DIALECTS = [
+  "anthropic",
+  "openai-chat",
+  "openai-responses",
+  "gemini",
+  "workers-ai",
+  "gemini-interactions",
+];
+
+/** What a record is (`Tag` in Rust). */
+export const TAG = { OP: 0, TEXT: 1, REASONING: 2, ARGS: 3, PING: 4, CALL: 5, DUE: 6, END: 7 };
+
+const RECORD = 6;
+const REFUSED = 0xffffffff;
+/** A result larger than this leaves a buffer behind that is worth giving back. */
+const LARGE = 1 << 20;
+const NOTHING = { count: 0, numbers: new Uint32Array(0), text: "" };
+
+/** The decoder's instance died, and this stream's state with it. */
+export class DecoderLost extends Error {
+  name = "DecoderLost";
+}
+
+/** All decoders of this isolate. */
+export class Decoders {
+  #module;
+  #instance = null;
+
+  constructor(module) {
+    this.#module = module;
+  }
+
+  /** A decoder for one response; `free` it when done. Throws a RangeError for an unknown dialect. */
+  open(dialect, { args = false } = {}) {
+    const number = DIALECTS.indexOf(dialect);
+    if (number < 0) throw new RangeError(`dialect ${dialect} is none of ${DIALECTS.join(", ")}`);
+    if (!this.#instance?.alive) this.#instance = new Instance(this.#module);
+    return new Decoder(this.#instance, number, args);
+  }
+}
+
+class Instance {
+  alive = true;
+  #wasm;
+  #bytes = new Uint8Array(0);
+  // Without ignoreBOM a text that begins with U+FEFF would lose it.
+  #utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
+  constructor(module) {
+    this.#wasm = instantiate(module);
+  }
+
+  #memory() {
+    // Growth detaches every older view.
+    const { buffer } = this.#wasm.memory;
+    if (this.#bytes.buffer !== buffer) this.#bytes = new Uint8Array(buffer);
+    return this.#bytes;
+  }
+
+  /** Run an export over `bytes` and the numbers before their length. */
+  call(name, bytes, ...numbers) {
+    if (!this.alive) throw new DecoderLost(`${name}: the decoder's instance is gone`);
+    try {
+      const length = bytes === null ? 0 : bytes.length;
+      if (length > 0) {
+        const address = this.#wasm.input(length) >>> 0;
+        this.#memory().set(bytes, address);
+      }
+      return this.#wasm[name](...numbers, length) >>> 0;
+    } catch (error) {
+      this.alive = false;
+      throw new DecoderLost(`${name}: ${error.message}`, { cause: error });
+    }
+  }
+
+  /** The records a feed left in the output: their numbers, and their texts as one string. */
+  records(length) {
+    if (length === 0) return NOTHING;
+    const start = this.#wasm.output() >>> 0;
+    const memory = this.#memory();
+    const count = new Uint32Array(memory.buffer, start, 1)[0];
+    const numbers = new Uint32Array(memory.buffer, start + 4, count * RECORD).slice();
+    const text = this.#utf8.decode(memory.subarray(start + 4 + 4 * RECORD * count, start + length));
+    this.#trim(length);
+    return { count, numbers, text };
+  }
+
+  /** The output as text. */
+  text(length) {
+    const start = this.#wasm.output() >>> 0;
+    const text = this.#utf8.decode(this.#memory().subarray(start, start + length));
+    this.#trim(length);
+    return text;
+  }
+
+  #trim(length) {
+    if (length > LARGE) this.#wasm.trim();
+  }
+}
+
+/** Decodes one response. Records: `count`, and per record RECORD numbers `tag, block, off, bytes, units, deltas`. */
+export class Decoder {
+  #instance;
+  #handle;
+
+  constructor(instance, dialect, args) {
+    this.#instance = instance;
+    this.#handle = this.#checked("decode_new", instance.call("decode_new", null, dialect, args ? 1 : 0));
+  }
+
+  #checked(name, answer) {
+    if (answer === REFUSED) throw new DecoderLost(`${name}: no such decoder`);
+    return answer;
+  }
+
+  #run(name, bytes, ...numbers) {
+    return this.#checked(name, this.#instance.call(name, bytes, this.#handle, ...numbers));
+  }
+
+  feed(bytes) {
+    return this.#instance.records(this.#run("decode_feed", bytes));
+  }
+
+  finish() {
+    return this.#instance.records(this.#run("decode_finish", null));
+  }
+
+  partial(openOnly) {
+    return this.#instance.text(this.#run("decode_partial", null, openOnly ? 1 : 0));
+  }
+
+  free() {
+    if (this.#instance.alive) this.#run("decode_free", null);
+  }
+}
+
+/** Call `on(tag, block, off, text, deltas)` for each record. */
+export function eachRecord({ count, numbers, text }, on) {
+  let at = 0;
+  for (let i = 0; i < count * RECORD; i += RECORD) {
+    const units = numbers[i + 4];
+    const own = units === text.length ? text : text.slice(at, at + units);
+    at += units;
+    on(numbers[i], numbers[i + 1], numbers[i + 2], own, numbers[i + 5]);
+  }
+}

@@ -1,0 +1,58 @@
+// The packed recovery row of one stream: what was shown and is not in the log yet, so that an eviction loses a second
+// of it at most. Decides when to write; the table is the store's (src/edge/store.py). Never written per delta: the
+// output gate would hold every frame behind the write.
+
+const EVERY_MS = 1000;
+const EVERY_BYTES = 8 << 10;
+const WRITE = "INSERT OR REPLACE INTO recovery (id, step, attempt, blocks) VALUES (1, ?, ?, ?)";
+
+export class Recovery {
+  #sql;
+  #step;
+  #attempt;
+  #blocks;
+  #unsaved = 0;
+  #savedBytes = 0;
+  #saved = null;
+  #timer = null;
+
+  /** `blocks()` is the JSON to keep. Without `sql` nothing is kept. */
+  constructor({ sql, step, attempt }, blocks) {
+    this.#sql = sql ?? null;
+    this.#step = step;
+    this.#attempt = attempt;
+    this.#blocks = blocks;
+  }
+
+  /** So many bytes more were shown. */
+  grew(bytes) {
+    if (this.#sql === null) return;
+    this.#unsaved += bytes;
+    // A row holds whole blocks, so it is rewritten by share as they grow: the total stays linear in the text.
+    if (this.#unsaved >= Math.max(EVERY_BYTES, this.#savedBytes / 4)) return this.#save();
+    this.#timer ??= setTimeout(() => this.#save(), EVERY_MS);
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#sql = null;
+  }
+
+  #save() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#unsaved = 0;
+    const blocks = this.#blocks();
+    if (blocks === this.#saved) return;
+    this.#saved = blocks;
+    this.#savedBytes = blocks.length;
+    try {
+      this.#sql.exec(WRITE, this.#step, this.#attempt, blocks);
+    } catch (error) {
+      // The stream is worth more than its safety net.
+      console.error(`recovery row not written: ${error.message}`);
+      this.#sql = null;
+    }
+  }
+}

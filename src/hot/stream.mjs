@@ -1,0 +1,199 @@
+// The pump: a model's body goes through the Rust decoder to the sockets, and Python is woken only when something is
+// complete. Decides what is sent when, and how a stream ends: by its own word, by a deadline, a person, a broken
+// connection. Knows no provider and no session; plain Node can run it.
+//
+// Text deltas of one read go out as one frame per block and never wake Python. Operations that complete something
+// are handed over together, all that one read brought; those that can wait ride along with the next.
+import { Deadlines } from "./clock.mjs";
+import { TAG, eachRecord } from "./decoder.mjs";
+import { Recovery } from "./recovery.mjs";
+import { Timing } from "./timing.mjs";
+
+/** How long to go on reading after the end: a body read to its last byte leaves the connection usable. */
+const DRAIN_MS = 1000;
+
+/** One streamed answer. Options:
+ *  `body` a ReadableStream of bytes, `dialect`, `step` and `attempt` for the frames, `live` (live.mjs),
+ *  `sql` the raw storage handle (optional), `firstMs`, `idleMs`, `totalMs` (0: none; the clock starts here),
+ *  `abort` the fetch's AbortController (optional).
+ */
+export class Pump {
+  #decoder;
+  #live;
+  #abort;
+  #frame;
+  #deadlines;
+  #recovery;
+  #timing = new Timing();
+  #batch = [];
+  #due = false;
+  #waiting = null;
+  #ended = false;
+  #handedOver = false;
+  #partial = null;
+
+  constructor(decoders, { body, dialect, step, attempt, live, sql, firstMs, idleMs, totalMs, abort }) {
+    this.#decoder = decoders.open(dialect);
+    this.#live = live;
+    this.#abort = abort ?? null;
+    this.#frame = `"step":${step},"attempt":${attempt},"block":`;
+    const limits = { first: firstMs, idle: idleMs, total: totalMs };
+    this.#deadlines = new Deadlines(limits, (message) => this.#timedOut(message));
+    this.#recovery = new Recovery({ sql, step, attempt }, () => this.partial());
+    this.#run(body);
+  }
+
+  /** The next operations due, as a JSON array; null after those with the last one. One call at a time. */
+  async next() {
+    if (this.#handedOver) return null;
+    if (!this.#due) await new Promise((resolve) => (this.#waiting = resolve));
+    const batch = `[${this.#batch.join(",")}]`;
+    this.#batch = [];
+    this.#due = false;
+    this.#handedOver = this.#ended;
+    this.#timing.wakes += 1;
+    return batch;
+  }
+
+  /** The text and reasoning shown so far of blocks that are not complete, as a JSON array; also after the end. */
+  partial() {
+    return this.#partial ?? this.#decoder.partial(true);
+  }
+
+  /** A person stopped it. */
+  abort(reason) {
+    this.#endWith("aborted", String(reason), { retryable: false, always: true });
+  }
+
+  /** What `Timing.summary` says, as JSON. */
+  stats() {
+    return JSON.stringify(this.#timing.summary());
+  }
+
+  async #run(body) {
+    let reader = null;
+    try {
+      reader = body.getReader();
+      await this.#read(reader);
+    } catch (error) {
+      // Our own abort makes the read fail too; then the end is known already.
+      const cls = error.name === "DecoderLost" ? "interrupted" : "connection";
+      this.#endWith(cls, error.message, { retryable: true });
+    }
+    reader?.cancel().catch(() => {});
+  }
+
+  async #read(reader) {
+    while (!this.#ended) {
+      const { done, value } = await reader.read();
+      if (this.#ended) return;
+      if (done) return this.#take(this.#decoder.finish());
+      if (value.length === 0) continue;
+      this.#deadlines.touch();
+      this.#timing.read(value.length);
+      this.#take(this.#decoder.feed(value));
+    }
+    await drain(reader);
+  }
+
+  /** Show what is to be shown, keep what is to be handed over. */
+  #take(records) {
+    eachRecord(records, (tag, block, off, text, deltas) => {
+      switch (tag) {
+        case TAG.TEXT:
+          return this.#show("text", block, off, text, deltas);
+        case TAG.REASONING:
+          return this.#show("reasoning", block, off, text, deltas);
+        case TAG.CALL:
+          this.#announce(block, text);
+          return this.#batch.push(text);
+        case TAG.OP:
+          return this.#batch.push(text);
+        case TAG.DUE:
+          this.#due = true;
+          return this.#batch.push(text);
+        case TAG.END:
+          return this.#end(text);
+      }
+    });
+    this.#wake();
+  }
+
+  /** `text` is escaped already, so a frame is put together without encoding anything. */
+  #show(kind, block, off, text, deltas) {
+    this.#timing.deltas += deltas;
+    this.#recovery.grew(text.length);
+    if (this.#live.size === 0) return;
+    this.#timing.frames += 1;
+    this.#live.send(`{"t":"delta",${this.#frame}${block},"kind":"${kind}","off":${off},"text":"${text}"}`);
+  }
+
+  #announce(block, op) {
+    if (this.#live.size === 0) return;
+    const name = JSON.stringify(JSON.parse(op).name);
+    this.#live.send(`{"t":"call",${this.#frame}${block},"name":${name}}`);
+  }
+
+  #wake() {
+    if (this.#due && this.#waiting !== null) {
+      this.#waiting();
+      this.#waiting = null;
+    }
+  }
+
+  #end(op) {
+    this.#batch.push(op);
+    this.#due = true;
+    this.#ended = true;
+    this.#deadlines.clear();
+    this.#recovery.stop();
+    this.#close();
+  }
+
+  #close() {
+    try {
+      this.#partial = this.#decoder.partial(true);
+      this.#decoder.free();
+    } catch {
+      this.#partial = "[]";
+    }
+  }
+
+  #timedOut(message) {
+    this.#endWith("timeout", message, { retryable: true });
+  }
+
+  /** End it by a word of ours. What was complete before is handed over with it, and what usage was said. Some servers
+   *  say all they have to say and then leave the connection open, or reset it: then their word stands. */
+  #endWith(cls, message, { retryable, always = false }) {
+    if (this.#ended) return;
+    const ours = JSON.stringify({ op: "error", class: cls, code: "", message, retryable });
+    eachRecord(this.#lastRecords(), (tag, _block, _off, text) => {
+      const isTheirs = !always && text.startsWith('{"op":"stop"');
+      if (tag === TAG.END) this.#end(isTheirs ? text : ours);
+      else if (tag === TAG.OP || tag === TAG.DUE) this.#batch.push(text);
+    });
+    if (!this.#ended) this.#end(ours);
+    this.#abort?.abort();
+    this.#wake();
+  }
+
+  #lastRecords() {
+    try {
+      return this.#decoder.finish();
+    } catch {
+      return { count: 0, numbers: [], text: "" };
+    }
+  }
+}
+
+/** Read on to the end of the bytes, for a while. */
+async function drain(reader) {
+  let timer;
+  const enough = new Promise((resolve) => (timer = setTimeout(resolve, DRAIN_MS)));
+  const rest = (async () => {
+    while (!(await reader.read()).done);
+  })();
+  await Promise.race([rest.catch(() => {}), enough]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,102 @@
+// Runs src/hot/stream.mjs in plain Node: real streams and timers, sockets and SQL that only remember. Scenarios come as
+// a JSON array on standard input (fields below), their outcomes go as a JSON array to standard output.
+//   dialect, chunks [base64], pauseMs before each chunk, end "close" | "error" | "hang", limits {firstMs, idleMs, totalMs},
+//   sockets [{throwsAfter, behindAfter}], abortAfterMs, joinAfter (chunks), slowNextMs (Python is slow to ask)
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Decoders } from "../../src/hot/decoder.mjs";
+import { Live } from "../../src/hot/live.mjs";
+import { Pump } from "../../src/hot/stream.mjs";
+
+const wasm = new URL("../../src/hot/edgeloop.wasm", import.meta.url);
+const decoders = new Decoders(new WebAssembly.Module(readFileSync(wasm)));
+
+class Socket {
+  frames = [];
+  closed = null;
+  bufferedAmount = 0;
+  constructor({ throwsAfter = Infinity, behindAfter = Infinity } = {}) {
+    Object.assign(this, { throwsAfter, behindAfter });
+  }
+  send(frame) {
+    if (this.frames.length >= this.throwsAfter) throw new Error("closed");
+    this.frames.push(frame);
+    if (this.frames.length >= this.behindAfter) this.bufferedAmount = 1 << 30;
+  }
+  close(code) {
+    this.closed = code;
+  }
+}
+
+function bodyOf({ chunks, pauseMs = 0, end = "close" }, onChunk, cancelled) {
+  let at = 0;
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        if (at === chunks.length) {
+          if (end === "hang") return new Promise(() => {});
+          return end === "error" ? controller.error(new Error("Network connection lost.")) : controller.close();
+        }
+        if (pauseMs > 0) await sleep(pauseMs);
+        onChunk(at);
+        controller.enqueue(new Uint8Array(Buffer.from(chunks[at++], "base64")));
+      },
+      cancel: cancelled,
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+async function run(scenario) {
+  const live = new Live();
+  const sockets = (scenario.sockets ?? [{}]).map((options) => new Socket(options));
+  const joiner = new Socket();
+  sockets.forEach((ws, i) => live.add(ws, `c${i}`));
+  const rows = [];
+  const abort = new AbortController();
+  const outcome = { cancelled: false, joined: null };
+  const onChunk = (at) => {
+    if (at !== scenario.joinAfter) return;
+    outcome.joined = pump.partial();
+    live.add(joiner, "joiner");
+  };
+  const pump = new Pump(decoders, {
+    body: bodyOf(scenario, onChunk, () => (outcome.cancelled = true)),
+    dialect: scenario.dialect,
+    step: 3,
+    attempt: 1,
+    live,
+    sql: { exec: (statement, ...values) => rows.push([statement, ...values]) },
+    firstMs: 0,
+    idleMs: 0,
+    totalMs: 0,
+    ...scenario.limits,
+    abort,
+  });
+  if (scenario.abortAfterMs !== undefined) setTimeout(() => pump.abort("stopped"), scenario.abortAfterMs);
+  const batches = [];
+  for (;;) {
+    if (scenario.slowNextMs) await sleep(scenario.slowNextMs);
+    const batch = await pump.next();
+    if (batch === null) break;
+    batches.push(JSON.parse(batch));
+  }
+  await sleep(0);
+  return {
+    ...outcome,
+    batches,
+    partial: JSON.parse(pump.partial()),
+    stats: JSON.parse(pump.stats()),
+    rows,
+    sockets: sockets.map((ws) => ({ frames: ws.frames, closed: ws.closed })),
+    joiner: joiner.frames,
+    attached: live.size,
+    fetchAborted: abort.signal.aborted,
+    timers: process.getActiveResourcesInfo().filter((name) => name === "Timeout").length,
+    again: await pump.next(),
+  };
+}
+
+const outcomes = [];
+for (const scenario of JSON.parse(readFileSync(0, "utf8"))) outcomes.push(await run(scenario));
+process.stdout.write(JSON.stringify(outcomes));
