@@ -12,6 +12,11 @@ ToolDenied              a person, or nobody to ask, said no
 ToolTimeout             a deadline ended the work; its text holds what there is
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeloop_client.view import Change
+
 
 class ClientError(Exception):
     """Something the person must know; `exit_code` is the CLI's."""
@@ -46,7 +51,9 @@ class MessageRefused(ClientError):
 
 
 class Gap(Exception):
-    """The frames do not continue what the view holds."""
+    """The frames do not continue what the view holds. `changes` were made before it was noticed."""
+
+    changes: "tuple[Change, ...]" = ()
 
 
 class ToolError(Exception):

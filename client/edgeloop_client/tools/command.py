@@ -1,7 +1,8 @@
 """`run_command` and `read_output`: a shell command in the directory, after a person said yes.
 
-A command is not confined: it can do what the person can, which is why it asks. Its process group ends with it. The whole output is
-kept in a file of the client's, up to a limit; the model is given its head and tail, and `read_output` gives the rest.
+A command is not confined: it can do what the person can, which is why it asks. Its process group ends with
+it. The whole output is kept in a file of the client's, up to a limit; the model is given its head and tail,
+and `read_output` gives the rest.
 """
 
 import os
@@ -241,8 +242,8 @@ def _drop_old(outputs: Path) -> None:
 RUN = Tool(
     name="run_command",
     description=(
-        "Run a shell command in the root directory; the person is asked first. Standard input is empty. Gives the exit code and the"
-        f" output (both streams); of more than {MAX_SHOWN // 1024} KB the head and the tail, and a ref for read_output."
+        "Run a shell command in the root directory; the person is asked first. Standard input is empty. Gives the exit code and"
+        f" the output (both streams); of more than {MAX_SHOWN // 1024} KB the head and the tail, and a ref for read_output."
     ),
     arguments=RunCommand,
     effect="mutate",

@@ -202,8 +202,8 @@ def _write_beside(place: Place, content: bytes, mode: int | None) -> str:
 EDIT = Tool(
     name="edit_file",
     description=(
-        "Change a text file by search and replace. Each search text must occur exactly once; all edits are made or none. base_hash is"
-        " the `hash` of read_file; if the file has changed since, nothing is done and the current hash is told."
+        "Change a text file by search and replace. Each search text must occur exactly once; all are made or none. base_hash"
+        " is the `hash` of read_file; if the file has changed since, nothing is done and the current hash is told."
     ),
     arguments=EditFile,
     effect="mutate",

@@ -8,7 +8,7 @@ Knows nothing of what is done with the file.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Root:
             raise ToolError(f"{directory}: {error.strerror}; expected a directory") from error
 
     @contextmanager
-    def place(self, path: str, *, make_parents: bool = False) -> Iterator[Place]:
+    def place(self, path: str, *, make_parents: bool = False) -> Generator[Place]:
         """Walk to a path; the place's descriptor is open inside the `with`.
 
         Raises:
@@ -62,7 +62,7 @@ class Root:
             walk.close()
 
     @contextmanager
-    def open_file(self, path: str) -> Iterator[tuple[int, Place]]:
+    def open_file(self, path: str) -> Generator[tuple[int, Place]]:
         """Open a regular file for reading.
 
         Raises:
@@ -76,7 +76,7 @@ class Root:
                 os.close(descriptor)
 
     @contextmanager
-    def open_directory(self, path: str) -> Iterator[tuple[int, str]]:
+    def open_directory(self, path: str) -> Generator[tuple[int, str]]:
         """Open a directory for listing; gives its descriptor and its path seen from the root ("." is the root).
 
         Raises:

@@ -1,0 +1,172 @@
+"""The `edgeloop` command: arguments in, exit codes out.
+
+0    the turn was done
+1    it failed, was refused, or ended otherwise
+2    wrong usage
+3    no connection, no access
+130  stopped or left with Ctrl-C
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop_client.errors import ClientError, ToolError
+
+app = typer.Typer(
+    help="Give an agent at the edge a task; it works on the files of a directory here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8787"
+_FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+Url = Annotated[
+    str, typer.Option(envvar="EDGELOOP_URL", help="The Edgeloop to use; its token is EDGELOOP_TOKEN.")
+]
+Agent = Annotated[str, typer.Argument(help="The agent's id.")]
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Directory that local tools may see.", exists=True, file_okay=False),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object on standard output, the rest on standard error. bytes_up and bytes_down are WebSocket"
+        " frames with their headers, as they are before TLS; handshakes and pings are not counted.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Allow every command without asking.")]
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Argument(help="What to do, in words.")],
+    directory: Directory = None,
+    url: Url = DEFAULT_URL,
+    agent: Annotated[str | None, typer.Option(help="An agent to go on with; a new one without.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to use from now on.")] = None,
+    as_json: AsJson = False,
+    yes: Yes = False,
+) -> None:
+    """Give an agent a task and follow it. Ctrl-C stops it; a second Ctrl-C leaves it running."""
+    from edgeloop_client import working
+
+    options = working.Options(
+        url=url,
+        token=_token(),
+        agent=agent or working.new_agent_id(),
+        directory=directory or Path(),
+        as_json=as_json,
+        always_yes=yes,
+    )
+    raise typer.Exit(asyncio.run(working.run(options, task, model)))
+
+
+@app.command()
+def attach(
+    agent: Agent,
+    directory: Directory = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+    yes: Yes = False,
+) -> None:
+    """Follow an agent's turn, or see its last one. With --dir this client runs its local tools, without it only watches."""
+    from edgeloop_client import working
+
+    options = working.Options(
+        url=url, token=_token(), agent=agent, directory=directory, as_json=as_json, always_yes=yes
+    )
+    raise typer.Exit(asyncio.run(working.attach(options)))
+
+
+@app.command()
+def state(agent: Agent, url: Url = DEFAULT_URL) -> None:
+    """Print an agent's state as JSON."""
+    _print(_http("GET", url, agent, "/state"))
+
+
+@app.command()
+def stop(agent: Agent, url: Url = DEFAULT_URL) -> None:
+    """Stop an agent's turn."""
+    _print(_http("POST", url, agent, "/stop"))
+
+
+@app.command()
+def delete(agent: Agent, url: Url = DEFAULT_URL) -> None:
+    """Delete an agent with its whole log."""
+    _print(_http("DELETE", url, agent, ""))
+
+
+@app.command()
+def decode(
+    file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")],
+    dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
+) -> None:
+    """Decode a recorded model stream into operations, one JSON object a line."""
+    from edgeloop_client.decode import decode_file
+
+    decode_file(file, dialect, sys.stdout)
+
+
+@app.command(context_settings=_FORWARD, add_help_option=False)
+def model(context: typer.Context) -> None:
+    """The embedded model server: `edgeloop model serve`."""
+    # Not registered as a sub-app: importing a server would make every other command start later.
+    from edgeloop_client.model.cli import app as model_app
+
+    typer.main.get_command(model_app)(args=context.args, prog_name="edgeloop model")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except ClientError as error:
+        _die(str(error), error.next_step, error.exit_code)
+    except ToolError as error:
+        _die(str(error), "", 2)
+    except BrokenPipeError:
+        # The reader of our output went away; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _die(message: str, next_step: str, code: int) -> None:
+    from edgeloop_client.terminal import visible
+
+    print(f"edgeloop: {visible(message)}" + (f": {next_step}" if next_step else ""), file=sys.stderr)
+    sys.exit(code)
+
+
+def _token() -> str:
+    return os.environ.get("EDGELOOP_TOKEN", "")
+
+
+def _http(method: str, url: str, agent: str, path: str) -> Any:
+    import httpx
+
+    from edgeloop_client.endpoint import Endpoint
+
+    endpoint = Endpoint(url=url, agent=agent, token=_token())
+    try:
+        with httpx.Client(trust_env=not endpoint.is_local, timeout=30) as client:
+            answer = client.request(method, endpoint.http + path, headers=endpoint.headers)
+    except httpx.HTTPError as error:
+        raise endpoint.nobody(error) from error
+    if answer.is_success:
+        return answer.json()
+    refusal = endpoint.refused(answer.status_code, answer.content)
+    raise refusal or ClientError(f"{endpoint.base} answers {answer.status_code}", next_step="try again")
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,206 @@
+"""One client at work: a connection, the runner of local tools, the turn that is followed, and what a person sees of it.
+
+Decides what belongs together in time: calls are taken at the handshake and live, history is not shown again, Ctrl-C first stops
+the turn and then leaves.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeloop.events import Recorded, ToolFinished, ToolStarted
+from edgeloop.wire import ErrorFrame, SendMessage, Welcome
+from edgeloop_client.connection import Connection
+from edgeloop_client.endpoint import Endpoint
+from edgeloop_client.errors import ClientError, MessageRefused
+from edgeloop_client.identity import claim
+from edgeloop_client.journal import Journal
+from edgeloop_client.runner import Asker, Assignment, Runner
+from edgeloop_client.terminal import Screen
+from edgeloop_client.tools import LOCAL_TOOLS, Tool
+from edgeloop_client.tools.base import Workspace
+from edgeloop_client.tools.root import Root
+from edgeloop_client.turn import Json, Turn, report
+from edgeloop_client.view import Change, Restarted
+
+
+class Client:
+    """A client of one agent; as an async context it is connected. `directory` None: it runs no tools."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        directory: Path | None,
+        home: Path,
+        screen: Screen,
+        asker: Asker,
+        tools: Mapping[str, Tool] = LOCAL_TOOLS,
+    ) -> None:
+        self.endpoint = endpoint
+        self.screen = screen
+        self.turn = Turn(message=None, began=_now())
+        root = Root(directory) if directory is not None else None
+        self._identity = claim(root.directory if root is not None else None, home=home)
+        self.connection = Connection(
+            endpoint,
+            client=self._identity.client,
+            listener=self,
+            tools=tuple(tool.spec for tool in tools.values()) if root is not None else None,
+        )
+        self._journal = Journal(home / "runs.sqlite")
+        self._runner: Runner | None = None
+        if root is not None:
+            self._runner = Runner(
+                workspace=Workspace(root=root, outputs=home / "outputs"),
+                tools=tools,
+                asker=asker,
+                journal=self._journal,
+                deliver=self.connection.send,
+            )
+        self._live = False
+        self._caught_up = asyncio.Event()
+        self._over = asyncio.Event()
+        self._failure: ClientError | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Client":
+        self._task = asyncio.create_task(self.connection.run())
+        self._task.add_done_callback(self._ended)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.close()
+        self._journal.close()
+
+    # --- what a person does -----------------------------------------------------------------------------------------
+
+    def ask(self, text: str, *, model: str | None = None) -> None:
+        """Send a message and follow its turn."""
+        message = SendMessage(id=f"m-{secrets.token_hex(8)}", text=text, model=model)
+        self.turn = Turn(message=message.id, began=_now())
+        self._over.clear()
+        self.connection.send(message)
+
+    def stop(self) -> None:
+        """Stop the turn."""
+        self.connection.stop()
+
+    async def caught_up(self) -> None:
+        """Wait until everything missed is folded.
+
+        Raises:
+            ClientError: the connection ended for good.
+        """
+        await self._wait(self._caught_up)
+
+    async def over(self) -> None:
+        """Wait for the end of the turn that is followed.
+
+        Raises:
+            ClientError: the connection ended for good, the message was refused, or the agent was deleted.
+        """
+        await self._wait(self._over)
+
+    @property
+    def report(self) -> Json:
+        """The turn in figures."""
+        up, down = self.connection.bytes_up, self.connection.bytes_down
+        return report(
+            self.turn, self.connection.view, agent=self.endpoint.agent, bytes_up=up, bytes_down=down
+        )
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        await event.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: ClientError) -> None:
+        self._failure = error
+        self._caught_up.set()
+        self._over.set()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._fail(
+                error if isinstance(error, ClientError) else ClientError(f"{type(error).__name__}: {error}")
+            )
+
+    # --- what the connection tells ----------------------------------------------------------------------------------
+
+    def changed(self, change: Change) -> None:
+        """Take one change of the view."""
+        self.turn.take(change, _now())
+        if self._caught_up.is_set() and not self._is_own(change):
+            self.screen.show(change, self.connection.view)
+        match change:
+            case Recorded():
+                self._tool(change)
+            case Restarted() if self.turn.lost:
+                self._fail(ClientError(f"agent {self.endpoint.agent!r} was deleted, and the turn with it"))
+            case _:
+                pass
+        if self.turn.ended is not None and (self.turn.message is not None or self._caught_up.is_set()):
+            self._over.set()
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """Take up the calls that were assigned before."""
+        if self._runner is None:
+            return
+        self._runner.belongs_to(welcome.log)
+        for call in welcome.pending:
+            self._runner.assign(
+                Assignment(call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments)
+            )
+
+    def synced(self) -> None:
+        """From here on everything is live."""
+        self._live = True
+        self._caught_up.set()
+
+    def refused(self, error: ErrorFrame) -> None:
+        """Take a refusal: of a message it ends the wait, of a result it is told."""
+        text = f"{error.message}" + (f" (expected {error.expected})" if error.expected else "")
+        if error.ref == self.turn.message:
+            self._fail(MessageRefused(f"the message was refused: {text}"))
+        else:
+            self.screen.notice(f"the result of {error.ref} was refused: {text}", "yellow")
+
+    def lost(self, why: str, seconds: float) -> None:
+        """Tell that the connection went."""
+        self._live = False
+        self.screen.notice(f"connection lost ({why}); trying again in {seconds:.1f} s", "yellow")
+
+    def _tool(self, recorded: Recorded) -> None:
+        if self._runner is None:
+            return
+        match recorded.event:
+            case ToolStarted() as event if self._live and event.runner == self._identity.client:
+                call = self.connection.view.calls[event.call]
+                self._runner.assign(
+                    Assignment(call=call.call, epoch=event.epoch, name=call.name, arguments=call.arguments)
+                )
+            case ToolFinished() as event:
+                self._runner.drop(event.call)
+            case _:
+                pass
+
+    def _is_own(self, change: Change) -> bool:
+        """Whether the person typed it here."""
+        return (
+            isinstance(change, Recorded)
+            and getattr(change.event, "id", None) == self.turn.message is not None
+        )
+
+
+def _now() -> float:
+    return time.monotonic() * 1000

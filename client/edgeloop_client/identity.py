@@ -1,0 +1,55 @@
+"""Who this client is to the session: an id that a restarted client of the same person and directory has again.
+
+Decides where the client keeps its state. One process at a time holds an id (by a lock on its file); a second one at the same
+time gets an id of its own, so that the session never takes two processes for one.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+
+def state_home() -> Path:
+    """The folder of the client's state: `$XDG_STATE_HOME/edgeloop`, made if it is missing."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    folder = Path(base) / "edgeloop"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A client id, held until the process ends."""
+
+    client: str
+    lock: IO[str] | None
+    """Kept open: closing it gives the id away."""
+
+
+def claim(directory: Path | None, *, home: Path) -> Identity:
+    """Take the id that belongs to a directory (None: a client without tools), or a new one while another process has it."""
+    folder = home / "clients"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(os.fsencode(directory or "")).hexdigest()[:16]
+    file = open(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")  # noqa: SIM115 - held
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return Identity(client=_new(), lock=None)
+    client = file.read().strip()
+    if not client.startswith("c-") or not client[2:].isalnum():
+        client = _new()
+        file.seek(0)
+        file.truncate()
+        file.write(client)
+        file.flush()
+    return Identity(client=client, lock=file)
+
+
+def _new() -> str:
+    return f"c-{secrets.token_hex(8)}"
