@@ -19,16 +19,16 @@ _RESPONSE_DROPS = frozenset({"content-encoding", "content-length", "transfer-enc
 
 
 class FetchStream(httpx.AsyncByteStream):
-    """A response body, read in Python. A caller that takes `response` for itself (the pump does) must not iterate."""
+    """A response body (a JS ReadableStream), read in Python."""
 
-    def __init__(self, response: Any) -> None:
-        self.response = response
+    def __init__(self, body: Any) -> None:
+        self._body = body
         self._reader: Any = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self.response.body is None or not hasattr(self.response.body, "getReader"):
+        if not is_readable(self._body):
             return
-        self._reader = self.response.body.getReader()
+        self._reader = self._body.getReader()
         while True:
             try:
                 result = await self._reader.read()
@@ -47,7 +47,10 @@ class FetchStream(httpx.AsyncByteStream):
 
 
 class FetchTransport(httpx.AsyncBaseTransport):
-    """One `fetch` per request; `abort` (a JS AbortController) ends it and its body."""
+    """One `fetch` per request; `abort` (a JS AbortController) ends it and its body.
+
+    The response's extension `body` is the JS stream itself; who takes it (the pump does) must not iterate the response.
+    """
 
     def __init__(self, abort: Any) -> None:
         self._abort = abort
@@ -75,4 +78,14 @@ class FetchTransport(httpx.AsyncBaseTransport):
         pairs = [
             (k, v) for k, v in js.Array.from_(response.headers).to_py() if k.lower() not in _RESPONSE_DROPS
         ]
-        return httpx.Response(response.status, headers=pairs, stream=FetchStream(response))
+        return httpx.Response(
+            response.status,
+            headers=pairs,
+            stream=FetchStream(response.body),
+            extensions={"body": response.body},
+        )
+
+
+def is_readable(body: Any) -> bool:
+    """Whether there is a stream at all: an answer without a body has null there."""
+    return hasattr(body, "getReader")

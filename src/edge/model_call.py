@@ -17,7 +17,7 @@ import js
 from edge import pump
 from edge.convert import to_object
 from edge.hot import count_batch
-from edge.http import FetchStream, FetchTransport
+from edge.http import FetchTransport, is_readable
 from edgeloop.events import Event, StepError, StepFailed, Timing
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
@@ -75,8 +75,7 @@ class ModelCall:
                 body = await self._error_body(response)
                 self._fail(from_answer(response.status_code, response.headers, body))
                 return
-            assert isinstance(response.stream, FetchStream)
-            await self._read(response.stream.response.body, request)
+            await self._read(response.extensions["body"], request)
 
     async def _head(self, client: httpx.AsyncClient, sent: httpx.Request, request: Request) -> httpx.Response:
         try:
@@ -100,7 +99,7 @@ class ModelCall:
         return body
 
     async def _read(self, body: Any, request: Request) -> None:
-        if not hasattr(body, "getReader"):
+        if not is_readable(body):
             self._fail(local("truncated", "the answer has no body"))
             return
         self._waited_ms = int((time.monotonic() - self._begun) * 1000)
