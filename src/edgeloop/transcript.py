@@ -4,6 +4,7 @@ An entry is made when a step begins: only then is it certain what came before. S
 of step n is a prefix of the request of step n+1 (design.md, law 4). Knows no provider: `providers/` turns entries into bytes.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from edgeloop.events import (
@@ -140,6 +141,20 @@ class Transcript:
         )
 
 
+def is_minted(provider_id: str) -> bool:
+    """Whether a call's id is our own stand-in for one that the provider did not give."""
+    return _MINTED.fullmatch(provider_id) is not None
+
+
 def _provider_id(event: ToolCallCompleted) -> str:
-    """The provider's id where it gave one, else our own: both the call and its result must carry the same."""
-    return event.provider_id or f"call_{event.call.replace('.', '_')}"
+    """The provider's id where it gave one, else our own: both the call and its result must carry the same.
+
+    Nine letters and digits: Mistral takes no others, and everybody else takes these.
+    """
+    if event.provider_id:
+        return event.provider_id
+    step, _, block = event.call.partition(".")
+    return f"e{step:0>5}{block:0>3}"
+
+
+_MINTED = re.compile(r"e\d{8,}")

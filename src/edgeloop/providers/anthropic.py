@@ -9,13 +9,16 @@ from edgeloop.providers.base import (
     Target,
     assemble,
     endpoint,
+    own_echo,
+    request_headers,
     safe_id,
     safe_name,
     to_json,
 )
 from edgeloop.transcript import Block, CallBlock, Entry, ModelEntry, ResultsEntry, UserEntry
 
-MAX_TOKENS = 16_000
+MAX_TOKENS = 32_000
+"""What every Claude since 4 allows. Only what is written counts against the rate limit, and thinking counts as written."""
 _EPHEMERAL = {"type": "ephemeral"}
 
 
@@ -28,7 +31,10 @@ class Anthropic:
         """One message per entry; all results of a batch are one user message, results only (section 1.1)."""
         match entry:
             case UserEntry():
-                return to_json({"role": "user", "content": [{"type": "text", "text": entry.text}]})
+                text = (
+                    entry.text if entry.text.strip() else "(blank)"
+                )  # blank text is refused, for ever after
+                return to_json({"role": "user", "content": [{"type": "text", "text": text}]})
             case ResultsEntry():
                 results = [
                     {
@@ -44,14 +50,21 @@ class Anthropic:
                 blocks = [part for block in entry.blocks if (part := self._block(block, entry.provider))]
                 return b'{"role":"assistant","content":[' + b",".join(blocks) + b"]}" if blocks else b""
 
-    def _block(self, block: Block | CallBlock, provider: str) -> bytes:
+    def _block(self, block: Block | CallBlock, maker: str) -> bytes:
         """A block's JSON, empty where it may not be sent back: unsigned or foreign reasoning, blank text."""
+        echo = own_echo(block, maker, self.name)
         if isinstance(block, CallBlock):
+            # Its own words (a caller, say) go back only under the id and name that its result will answer to.
+            if echo and (block.provider_id, block.name) == (
+                safe_id(block.provider_id),
+                safe_name(block.name),
+            ):
+                return echo
             head = {"type": "tool_use", "id": safe_id(block.provider_id), "name": safe_name(block.name)}
             return to_json(head)[:-1] + b',"input":' + block.arguments.encode() + b"}"
-        if block.type == "text":
+        if block.type == "text" and not echo:
             return to_json({"type": "text", "text": block.text}) if block.text.strip() else b""
-        return block.echo.encode() if block.echo and not block.partial and provider == self.name else b""
+        return echo
 
     def build_request(self, plan: Plan, target: Target) -> Request:
         """Build the request: a fixed breakpoint behind tools and system, and the automatic one that moves with the end."""
@@ -68,12 +81,9 @@ class Anthropic:
             ]
         if plan.system:
             head["system"] = [{"type": "text", "text": plan.system, "cache_control": _EPHEMERAL}]
-        headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
-        if target.api_key:
-            headers["x-api-key"] = target.api_key
         return Request(
             url=endpoint(target.base_url, "v1", "messages"),
-            headers=headers,
+            headers=request_headers(target, anthropic_version="2023-06-01", x_api_key=target.api_key),
             body=assemble(head, [], plan.messages),
             dialect="anthropic",
             deadlines=Deadlines(first_ms=300_000, idle_ms=120_000),

@@ -6,11 +6,13 @@ again; they come last, so the body of step n without its tail is a byte prefix o
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from edgeloop.tools import ToolSpec
-from edgeloop.transcript import Entry
+from edgeloop.transcript import Block, CallBlock, Entry
 
 Dialect = str
 
@@ -26,10 +28,16 @@ class Deadlines:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where requests go. `api_key` never appears in a repr, a log or an event."""
+    """Where requests go, and for whom. `api_key` and `headers` never appear in a repr, a log or an event.
+
+    `headers` are sent as they are (a gateway's own token or id); their keys are lower case. `session` is stable for as long as
+    the conversation lives and says nothing about it: providers route by it, so that its prompt meets the same cache.
+    """
 
     base_url: str
     api_key: str = field(repr=False, default="")
+    headers: Mapping[str, str] = field(repr=False, default_factory=lambda: dict[str, str]())
+    session: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +81,36 @@ def to_json(value: Any) -> bytes:
     return _LONE.sub("\ufffd", text).encode()
 
 
-def assemble(head: dict[str, Any], first: list[bytes], messages: tuple[bytes, ...]) -> bytes:
-    """Join the body: the head's fields, then `messages` as the last one."""
+def assemble(
+    head: dict[str, Any], first: list[bytes], messages: tuple[bytes, ...], *, key: str = "messages"
+) -> bytes:
+    """Join the body: the head's fields, then the messages under `key` as the last one."""
     parts = [part for part in (*first, *messages) if part]
-    return to_json(head)[:-1] + b',"messages":[' + b",".join(parts) + b"]}"
+    comma = "," if head else ""
+    return to_json(head)[:-1] + f'{comma}"{key}":['.encode() + b",".join(parts) + b"]}"
+
+
+def request_headers(target: Target, **own: str) -> dict[str, str]:
+    """The headers of a JSON request: the provider's `own` (empty ones left out), then the target's, which win.
+
+    Behind an AI Gateway there is one owner of retries, and it is us; and an agent never wants a whole answer from a cache.
+    """
+    headers = {"content-type": "application/json"}
+    headers |= {name.replace("_", "-"): value for name, value in own.items() if value}
+    if "cf-aig-gateway-id" in target.headers or _host(target.base_url) == AI_GATEWAY:
+        headers |= {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
+    return headers | dict(target.headers)
+
+
+def bearer(target: Target) -> str:
+    """The value of an `authorization` header; empty without a key."""
+    return f"Bearer {target.api_key}" if target.api_key else ""
+
+
+def own_echo(block: Block | CallBlock, maker: str, reader: str) -> bytes:
+    """The provider's own JSON for a block, where it is whole and goes back to the provider that made it; else empty."""
+    partial = isinstance(block, Block) and block.partial
+    return block.echo.encode() if block.echo and maker == reader and not partial else b""
 
 
 def safe_name(name: str) -> str:
@@ -90,10 +124,30 @@ def safe_id(identifier: str) -> str:
 
 
 def endpoint(base_url: str, version: str, path: str) -> str:
-    """Join a base URL given with or without its version segment and the path under it."""
+    """Join a base URL and the path under it; `version` goes between, unless the base URL brings its own.
+
+    Some servers keep a version of their own just above the dialect: `/v1beta/openai`, `/paas/v4`.
+    """
     base = base_url.rstrip("/")
-    return f"{base}/{path}" if base.endswith(f"/{version}") else f"{base}/{version}/{path}"
+    tail = base.split("/")[-2:]
+    versioned = base.endswith(f"/{version}") or any(_VERSION.fullmatch(segment) for segment in tail)
+    unversioned = _host(base) == AI_GATEWAY and tail[-1] in ("openai", "compat")
+    return f"{base}/{path}" if versioned or unversioned else f"{base}/{version}/{path}"
 
 
+def is_host(base_url: str, domain: str) -> bool:
+    """Whether the base URL names this domain or one below it."""
+    return f".{_host(base_url)}".endswith(f".{domain}")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+AI_GATEWAY = "gateway.ai.cloudflare.com"
+_VERSION = re.compile(r"v\d+[a-z0-9]*")
 _LONE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[^a-zA-Z0-9_-]")
