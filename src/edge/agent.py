@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import js
+
 from edge.convert import why
 from edge.hot import count_batch, count_tokens
 from edge.model_call import ModelCall
@@ -27,6 +29,7 @@ from edgeloop.events import Event, Recorded, ToolFinished
 from edgeloop.prompt import Prompt
 from edgeloop.providers.failures import local
 from edgeloop.reader import partial_blocks
+from edgeloop.record import Recorder, attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
@@ -42,7 +45,8 @@ class Resident:
     """What is kept in memory of a session: all of it can be rebuilt from its log."""
 
     session: Session
-    prompt: Prompt | None = field(default=None)
+    recorder: Recorder = field(default_factory=Recorder)
+    prompt: Prompt | None = None
 
 
 _residents: OrderedDict[str, Resident] = OrderedDict()
@@ -141,11 +145,17 @@ class Agent:
                 return effects
             recorded = Recorded(seq=session.state.seq + 1, at=now, event=event)
             new = session.apply(recorded)
-            if resident.prompt is not None:
-                resident.prompt.transcript.apply(recorded)
+            self._follow(resident, recorded)
             running |= {effect.call for effect in new if isinstance(effect, RunTool)}
             effects += new
             batch.append(recorded)
+
+    def _follow(self, resident: Resident, recorded: Recorded) -> None:
+        """Keep what is derived from the log beside the state up to date."""
+        if resident.prompt is not None:
+            resident.prompt.transcript.apply(recorded)
+        for record in resident.recorder.apply(recorded):
+            js.console.log(json.dumps({"agent": self.name, **attributes(record)}))
 
     def _world(self, now: int, running: set[str]) -> World:
         settings = self._settings

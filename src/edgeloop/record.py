@@ -1,0 +1,219 @@
+"""The record of a step and of a turn: what each cost in time, tokens and bytes, folded from the log's own events.
+
+Always on: the shell writes each record to its log as it is made, and anybody can fold a stored log again. A step's record is made
+when the next step begins or the turn ends: only then have its tools ended. Names of attributes follow OpenTelemetry's GenAI
+conventions where they exist (`attributes`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeloop.events import (
+    ConfigChanged,
+    ErrorClass,
+    Recorded,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    StopReason,
+    Timing,
+    ToolFinished,
+    ToolStarted,
+    TurnEnd,
+    TurnFinished,
+    Usage,
+    UserMessageReceived,
+)
+from edgeloop.model import Frozen
+
+
+class StepRecord(Frozen):
+    """One step: all its attempts, its last stream, its tools. Times in ms.
+
+    `overlap_ms` is the tool time hidden behind the stream: what the tools ran before the model's message ended. `queue_ms` is how
+    long the oldest message that this step delivers had waited. None means that it is not known.
+    """
+
+    step: int
+    provider: str
+    model: str
+    attempts: int
+    stop: StopReason | None
+    queue_ms: int | None
+    ttft_ms: int | None
+    stream_ms: int
+    wall_ms: int
+    output_tokens_per_s: float | None
+    gap_p50_ms: float | None
+    gap_max_ms: float | None
+    tools: int
+    tool_ms: int
+    overlap_ms: int
+    retries: dict[ErrorClass, int]
+    usage: Usage
+    request_bytes: int
+    response_bytes: int
+    wakes: int
+
+
+class TurnRecord(Frozen):
+    """One turn: the sums of its steps."""
+
+    turn_end: TurnEnd
+    steps: int
+    wall_ms: int
+    tools: int
+    tool_ms: int
+    overlap_ms: int
+    retries: int
+    output: int
+
+
+@dataclass(kw_only=True)
+class _Step:
+    """What the open step has gathered."""
+
+    started: StepStarted
+    at: int
+    queue_ms: int | None
+    ended_at: int | None = None
+    stop: StopReason | None = None
+    usage: Usage = Usage()
+    timing: Timing | None = None
+    retries: dict[ErrorClass, int] = field(default_factory=lambda: dict[ErrorClass, int]())
+    begun: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    ran: list[tuple[int, int]] = field(default_factory=lambda: list[tuple[int, int]]())
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Folds events into records; holds the open step and the open turn, nothing more."""
+
+    _provider: str = ""
+    _model: str = ""
+    _waiting_since: int | None = None
+    _step: _Step | None = None
+    _turn: list[StepRecord] = field(default_factory=lambda: list[StepRecord]())
+    _turn_at: int | None = None
+
+    def apply(self, recorded: Recorded) -> list[StepRecord | TurnRecord]:
+        """Take one event; return the records that it completes."""
+        at = recorded.at
+        match recorded.event:
+            case ConfigChanged() as event:
+                self._provider, self._model = event.provider, event.model
+            case UserMessageReceived():
+                self._waiting_since = at if self._waiting_since is None else self._waiting_since
+                self._turn_at = at if self._turn_at is None else self._turn_at
+            case StepStarted() as event:
+                return self._begin(event, at)
+            case StepFinished() as event:
+                self._end(at, event.usage, event.timing, event.stop)
+            case StepFailed() as event:
+                self._end(at, event.usage, event.timing, None)
+                if self._step is not None:
+                    count = self._step.retries
+                    count[event.error.cls] = count.get(event.error.cls, 0) + 1
+            case ToolStarted() as event if self._step is not None:
+                self._step.begun[event.call] = at
+            case ToolFinished() as event if self._step is not None:
+                begun = self._step.begun.pop(event.call, None)
+                if begun is not None:
+                    self._step.ran.append((begun, at))
+            case TurnFinished() as event:
+                return [*self._close(at), *self._close_turn(event, at)]
+            case _:
+                pass
+        return []
+
+    def _begin(self, event: StepStarted, at: int) -> list[StepRecord | TurnRecord]:
+        again = self._step
+        if again is not None and again.started.step == event.step:
+            again.started = event
+            return []
+        done = self._close(at)
+        queued = None if self._waiting_since is None else at - self._waiting_since
+        self._waiting_since = None
+        self._step = _Step(started=event, at=at, queue_ms=queued)
+        return list(done)
+
+    def _end(self, at: int, usage: Usage, timing: Timing | None, stop: StopReason | None) -> None:
+        if self._step is not None:
+            self._step.ended_at, self._step.usage, self._step.timing, self._step.stop = (
+                at,
+                usage,
+                timing,
+                stop,
+            )
+
+    def _close(self, at: int) -> list[StepRecord]:
+        step, self._step = self._step, None
+        if step is None:
+            return []
+        end = step.ended_at if step.ended_at is not None else at
+        timing = step.timing
+        record = StepRecord(
+            step=step.started.step,
+            provider=self._provider,
+            model=self._model,
+            attempts=step.started.attempt,
+            stop=step.stop,
+            queue_ms=step.queue_ms,
+            ttft_ms=timing.first_ms if timing else None,
+            stream_ms=end - step.at,
+            wall_ms=at - step.at,
+            output_tokens_per_s=_rate(step.usage, timing),
+            gap_p50_ms=timing.gap_p50_ms if timing else None,
+            gap_max_ms=timing.gap_max_ms if timing else None,
+            tools=len(step.ran),
+            tool_ms=sum(until - since for since, until in step.ran),
+            overlap_ms=sum(max(0, min(until, end) - since) for since, until in step.ran),
+            retries=step.retries,
+            usage=step.usage,
+            request_bytes=timing.request_bytes if timing else 0,
+            response_bytes=timing.response_bytes if timing else 0,
+            wakes=timing.wakes if timing else 0,
+        )
+        self._turn.append(record)
+        return [record]
+
+    def _close_turn(self, event: TurnFinished, at: int) -> list[StepRecord | TurnRecord]:
+        steps, self._turn = self._turn, []
+        since, self._turn_at = self._turn_at, None
+        return [
+            TurnRecord(
+                turn_end=event.reason,
+                steps=len(steps),
+                wall_ms=at - since if since is not None else 0,
+                tools=sum(step.tools for step in steps),
+                tool_ms=sum(step.tool_ms for step in steps),
+                overlap_ms=sum(step.overlap_ms for step in steps),
+                retries=sum(sum(step.retries.values()) for step in steps),
+                output=sum(step.usage.output or 0 for step in steps),
+            )
+        ]
+
+
+def attributes(record: StepRecord | TurnRecord) -> dict[str, Any]:
+    """A record as flat attributes for a log line or a span; what is not known is left out."""
+    if isinstance(record, TurnRecord):
+        return {"edgeloop.record": "turn"} | {f"edgeloop.{k}": v for k, v in record.model_dump().items()}
+    named = {
+        "edgeloop.record": "step",
+        "gen_ai.provider.name": record.provider,
+        "gen_ai.request.model": record.model,
+        "gen_ai.response.finish_reasons": record.stop,
+        "gen_ai.usage.input_tokens": record.usage.input_uncached,
+        "gen_ai.usage.cache_read.input_tokens": record.usage.cache_read,
+        "gen_ai.usage.cache_creation.input_tokens": record.usage.cache_write_5m,
+        "gen_ai.usage.output_tokens": record.usage.output,
+        "gen_ai.server.time_to_first_token": record.ttft_ms,
+    }
+    rest = record.model_dump(exclude={"provider", "model", "stop", "usage", "ttft_ms"})
+    return {k: v for k, v in (named | {f"edgeloop.{k}": v for k, v in rest.items()}).items() if v is not None}
+
+
+def _rate(usage: Usage, timing: Timing | None) -> float | None:
+    if timing is None or timing.first_ms is None or not usage.output or timing.wall_ms <= timing.first_ms:
+        return None
+    return round(usage.output / (timing.wall_ms - timing.first_ms) * 1000, 1)
