@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from edgeloop.events import ErrorClass, StepError
 
@@ -32,6 +32,8 @@ _SPENT = frozenset(
         "project_spend_limit_exceeded",
         "organization_usage_limit_exceeded",
         "enforced_spend_limit_reached",
+        "billing_error",
+        "3036",  # Workers AI: the day's allowance
     }
 )
 _MESSAGE_CHARS = 1_000
@@ -47,7 +49,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> StepErr
     error = _error_object(body)
     code = _code(error)
     cls: ErrorClass = _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
-    if code in _SPENT:
+    if code in _SPENT or _is_daily(error):
         cls = "billing"
     should = headers.get("x-should-retry")
     again = should == "true" if should in ("true", "false") and cls != "billing" else retryable(cls)
@@ -70,33 +72,47 @@ def local(cls: ErrorClass, message: str) -> StepError:
 def _error_object(body: bytes) -> dict[str, Any]:
     """The `error` object of the providers' JSON error bodies; `{}` where there is none (proxies answer HTML)."""
     try:
-        data: Any = json.loads(body)
+        data = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    if isinstance(data, list) and data:
-        data = data[0]
-    error: Any = data.get("error", data) if isinstance(data, dict) else {}
-    return error if isinstance(error, dict) else {"message": str(error)}
+    outer = next(iter(_objects(data)), _object(data))
+    cloudflare = next(iter(_objects(outer.get("errors"))), outer)
+    error = outer.get("error", cloudflare)
+    return _object(error) if isinstance(error, dict) else {"message": str(error)}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [_object(item) for item in cast("list[Any]", value)] if isinstance(value, list) else []
 
 
 def _code(error: dict[str, Any]) -> str:
-    details = error.get("details")
-    inner = details.get("error_code") if isinstance(details, dict) else None
+    inner = _object(error.get("details")).get("error_code")
     for value in (inner, error.get("code"), error.get("type"), error.get("status")):
         if isinstance(value, str) and value:
             return value[:100]
+        if isinstance(value, int) and value >= 1_000:  # a smaller one repeats the status
+            return str(value)
     return ""
+
+
+def _is_daily(error: dict[str, Any]) -> bool:
+    """Whether a Google quota counts by the day: no retry helps before tomorrow, whatever the hint says."""
+    violations = [v for detail in _objects(error.get("details")) for v in _objects(detail.get("violations"))]
+    return any("perday" in str(violation.get("quotaId", "")).lower() for violation in violations)
 
 
 def _retry_after_ms(headers: Mapping[str, str], error: dict[str, Any]) -> int | None:
     """The hint: `retry-after-ms`, `retry-after` in seconds, or Google's RetryInfo in the body."""
     for name, scale in (("retry-after-ms", 1.0), ("retry-after", 1000.0)):
         hint = _number(headers.get(name, ""))
-        if hint is not None:
+        if hint:  # Azure sends `retry-after-ms: 0` beside a `retry-after` that means it
             return int(hint * scale)
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else []:
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+    for detail in _objects(error.get("details")):
+        delay = detail.get("retryDelay")
         hint = _number(delay[:-1]) if isinstance(delay, str) and delay.endswith("s") else None
         if hint is not None:
             return int(hint * 1000)
