@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import js
 from workers import DurableObject
 
-from edge import pump, sockets
+from edge import hot, pump, sockets
 from edge.agent import Agent, now_ms
 from edge.answers import error_frame, json_answer, refusal
 from edge.convert import to_object, why
@@ -55,12 +55,14 @@ class DurableSession(DurableObject):
 
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
+        # Importing JS suspends, and what is suspended may be overtaken: here no event is delivered until it is done.
+        pump.load()
+        hot.load()
         self._raw = ctx._ctx
         self._opened: Agent | None = None
 
     def _agent(self) -> Agent:
         """The agent, opened on first touch: a constructor that throws would brick the object."""
-        pump.load()
         if self._opened is None:
             self._opened = Agent(
                 key=self._raw.id.toString(),

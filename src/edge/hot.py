@@ -23,6 +23,11 @@ def _door() -> Any:
     return import_from_javascript("hot/hot.mjs")
 
 
+def load() -> None:
+    """Import the JS module. It suspends, so it is done before an object takes its first event."""
+    _door()
+
+
 def count_tokens(text: str | bytes) -> int:
     """Count o200k_base tokens, exactly as tiktoken does; invalid UTF-8 counts as replacement characters.
 

@@ -8,7 +8,7 @@ _modules: dict[str, Any] = {}
 
 
 def load() -> None:
-    """Import the JS modules. Only possible inside a handler, and other handlers may run meanwhile: call it before all else."""
+    """Import the JS modules. It suspends, so it is done before an object takes its first event."""
     for name in ("pump", "live"):
         if name not in _modules:
             _modules[name] = import_from_javascript(f"hot/{name}.mjs")
