@@ -1,6 +1,7 @@
 //! Anthropic Messages. A call is complete at `content_block_stop` of a `tool_use` block; the terminal event is
 //! `message_stop`. Everything is keyed by the event's `index`, though nobody was seen interleaving blocks.
 
+use super::Protocol;
 use super::failure::{Class, Failure};
 use super::json::{Tape, Value, patched, quoted};
 use super::turn::{BlockKind, Reason, Turn};
@@ -26,8 +27,8 @@ pub struct Anthropic {
     stop: Option<String>,
 }
 
-impl Anthropic {
-    pub fn event(&mut self, event: &Value, turn: &mut Turn) {
+impl Protocol for Anthropic {
+    fn event(&mut self, event: &Value, turn: &mut Turn) {
         match event.str("type").as_deref() {
             Some("content_block_delta") => self.delta(event, turn),
             Some("content_block_start") => self.block_start(event, turn),
@@ -45,16 +46,17 @@ impl Anthropic {
         }
     }
 
-    /// An event was lost: a call that is open may lack a fragment and still parse.
-    pub fn damaged(&mut self) {
+    fn damaged(&mut self) {
         self.open.iter_mut().for_each(|open| open.damaged = true);
     }
 
     /// The stream ended by itself.
-    pub fn finish(&mut self, turn: &mut Turn) {
+    fn finish(&mut self, turn: &mut Turn) {
         self.fail(Failure::new(Class::Truncated, "the stream ended before message_stop"), turn);
     }
+}
 
+impl Anthropic {
     fn fail(&mut self, failure: Failure, turn: &mut Turn) {
         turn.usage(&self.usage);
         turn.fail(failure);
@@ -74,9 +76,7 @@ impl Anthropic {
         }
         turn.start(message.str("id").as_deref(), message.str("model").as_deref());
         if let Some(usage) = message.get("usage") {
-            // Said at once: a stream that is cut or stopped has its input billed all the same.
             self.usage.merge_anthropic(&usage);
-            turn.usage(&self.usage);
         }
         self.stop = message.str("stop_reason").map(String::from);
         // Programmatic tool calling answers with the whole content here and no block events at all.

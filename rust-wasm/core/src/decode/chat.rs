@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::Protocol;
 use super::calls::Calls;
 use super::details::Details;
 use super::failure::{Class, Failure};
@@ -27,8 +28,8 @@ pub struct Chat {
     heard: bool,
 }
 
-impl Chat {
-    pub fn event(&mut self, event: &Value, turn: &mut Turn) {
+impl Protocol for Chat {
+    fn event(&mut self, event: &Value, turn: &mut Turn) {
         self.heard = true;
         if let Some(error) = reported_error(event) {
             return self.fail(Failure::read(&error), turn);
@@ -49,12 +50,11 @@ impl Chat {
         }
     }
 
-    pub fn damaged(&mut self) {
+    fn damaged(&mut self) {
         self.calls.damaged();
     }
 
-    /// `[DONE]`.
-    pub fn done(&mut self, turn: &mut Turn) {
+    fn done(&mut self, turn: &mut Turn) {
         if self.heard {
             self.end(turn);
         } else {
@@ -64,14 +64,16 @@ impl Chat {
     }
 
     /// The stream ended by itself; some servers send no `[DONE]`.
-    pub fn finish(&mut self, turn: &mut Turn) {
+    fn finish(&mut self, turn: &mut Turn) {
         if self.finish.is_some() {
             self.end(turn);
         } else {
             self.fail(Failure::new(Class::Truncated, "the stream ended before a finish_reason"), turn);
         }
     }
+}
 
+impl Chat {
     fn fail(&mut self, failure: Failure, turn: &mut Turn) {
         turn.usage(&self.usage);
         turn.fail(failure);

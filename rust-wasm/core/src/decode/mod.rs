@@ -11,26 +11,35 @@
 //! `call_complete{block, provider_id, name, arguments, invalid, echo}`: `arguments` is the JSON text of an object,
 //! or, where `invalid` says why not, what came instead,
 //! `block_complete{block, kind: text|reasoning|opaque, text, echo}`: `echo` is the JSON text to send back as it is,
-//! `usage{..}` (see `usage`; it can come more than once, the last one counts), `malformed{bytes}`: an event was no JSON and is lost, the rest goes on,
+//! `usage{..}` (see `usage`), once, before the end, `malformed{bytes}`: an event was no JSON and is lost, the rest goes on,
 //! `restart{from_block}`: all blocks below are void; and last, once,
 //! `stop{reason, raw}` or `error{class, code, message, retryable}`.
 
-pub mod anthropic;
+mod anthropic;
 mod calls;
-pub mod chat;
+mod chat;
 mod details;
-pub mod failure;
+mod failure;
+mod gemini;
+mod interactions;
 pub mod json;
 pub mod out;
+mod responses;
 pub mod sse;
-pub mod turn;
-pub mod usage;
+mod tree;
+mod turn;
+mod usage;
+
+use std::fmt::Debug;
 
 use anthropic::Anthropic;
 use chat::Chat;
 use failure::{Class, Failure};
+use gemini::Gemini;
+use interactions::Interactions;
 use json::{Kind, Tape, Value};
 use out::Out;
+use responses::Responses;
 use sse::{Frame, Sse};
 use turn::Turn;
 
@@ -61,10 +70,19 @@ impl Dialect {
     }
 }
 
-#[derive(Debug)]
-enum State {
-    Anthropic(Anthropic),
-    Chat(Chat),
+/// What the dialects have in common: events in, verbs on the turn out.
+trait Protocol: Debug {
+    /// One event of the stream, an object.
+    fn event(&mut self, event: &Value, turn: &mut Turn);
+
+    /// An event was lost: what is open may lack a fragment and still parse.
+    fn damaged(&mut self) {}
+
+    /// `[DONE]`: the terminal event of the Chat family; gateways append it elsewhere too, where it says nothing.
+    fn done(&mut self, _turn: &mut Turn) {}
+
+    /// The stream ended by itself; must end the turn.
+    fn finish(&mut self, turn: &mut Turn);
 }
 
 /// Decodes one response.
@@ -77,7 +95,7 @@ pub struct Decoder {
 
 #[derive(Debug)]
 struct Reader {
-    state: State,
+    protocol: Box<dyn Protocol>,
     turn: Turn,
     closing: bool,
 }
@@ -85,11 +103,14 @@ struct Reader {
 impl Decoder {
     /// `want_args`: also hand out argument bytes as they come.
     pub fn new(dialect: Dialect, want_args: bool) -> Self {
-        let state = match dialect {
-            Dialect::Anthropic => State::Anthropic(Anthropic::default()),
-            _ => State::Chat(Chat::default()),
+        let protocol: Box<dyn Protocol> = match dialect {
+            Dialect::Anthropic => Box::new(Anthropic::default()),
+            Dialect::OpenaiChat | Dialect::WorkersAi => Box::new(Chat::default()),
+            Dialect::OpenaiResponses => Box::new(Responses::default()),
+            Dialect::Gemini => Box::new(Gemini::default()),
+            Dialect::GeminiInteractions => Box::new(Interactions::default()),
         };
-        let reader = Reader { state, turn: Turn::new(want_args), closing: false };
+        let reader = Reader { protocol, turn: Turn::new(want_args), closing: false };
         Decoder { sse: Sse::default(), tape: Tape::default(), reader }
     }
 
@@ -135,7 +156,7 @@ impl Reader {
             }
             Frame::Data(text) => match text.trim() {
                 "" => {}
-                "[DONE]" => self.done(),
+                "[DONE]" => self.protocol.done(&mut self.turn),
                 text => match tape.parse(text) {
                     Ok(event) => self.on_event(&event),
                     Err(_) => self.on_malformed(text.len()),
@@ -154,42 +175,22 @@ impl Reader {
     }
 
     fn event(&mut self, event: &Value) {
-        if self.turn.ended {
-            return;
-        }
-        match &mut self.state {
-            State::Anthropic(state) => state.event(event, &mut self.turn),
-            State::Chat(state) => state.event(event, &mut self.turn),
+        if !self.turn.ended {
+            self.protocol.event(event, &mut self.turn);
         }
     }
 
     fn on_malformed(&mut self, bytes: usize) {
         // The last event of a stream that was cut is half an event, not a malformed one.
-        if self.closing {
-            return;
-        }
-        self.turn.malformed(bytes);
-        match &mut self.state {
-            State::Anthropic(state) => state.damaged(),
-            State::Chat(state) => state.damaged(),
-        }
-    }
-
-    /// `[DONE]`: the terminal event of the Chat family; gateways append it elsewhere too, where it says nothing.
-    fn done(&mut self) {
-        match &mut self.state {
-            State::Chat(state) => state.done(&mut self.turn),
-            State::Anthropic(_) => {}
+        if !self.closing {
+            self.turn.malformed(bytes);
+            self.protocol.damaged();
         }
     }
 
     fn finish(&mut self) {
-        if self.turn.ended {
-            return;
-        }
-        match &mut self.state {
-            State::Anthropic(state) => state.finish(&mut self.turn),
-            State::Chat(state) => state.finish(&mut self.turn),
+        if !self.turn.ended {
+            self.protocol.finish(&mut self.turn);
         }
     }
 }

@@ -208,6 +208,17 @@ impl Turn {
         });
     }
 
+    /// The provider's final word on a call's arguments, in place of its fragments.
+    pub fn set_arguments(&mut self, block: usize, arguments: &str) {
+        if self.flush(block).is_empty() {
+            return self.push_str(block, arguments);
+        }
+        if self.blocks[block].text != arguments {
+            self.keep(arguments.len());
+            self.blocks[block].text = arguments.to_owned();
+        }
+    }
+
     /// A call is complete; its arguments are what was pushed. `broken` is why they cannot be trusted, if so.
     pub fn call_complete(&mut self, block: usize, echo: Option<&str>, broken: Option<&str>) {
         self.flush(block);
