@@ -87,7 +87,7 @@ class ToolsDeclared(Frozen):
     """The tools offered to the model from the next step on, sorted by name; `client` is who brought the local ones."""
 
     kind: Literal["tools_declared"] = "tools_declared"
-    client: str | None
+    client: str | None = None
     tools: tuple[PlacedTool, ...]
 
 

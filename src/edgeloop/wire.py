@@ -295,11 +295,11 @@ class EventsPage(Frozen):
 
 
 class OpenCall(Frozen):
-    """A call without a result; `runner` is null while it waits for a client that has the tool."""
+    """A call without a result; `runner` is absent while it waits for a client that has the tool."""
 
     call: str
     name: str
-    runner: str | None
+    runner: str | None = None
 
 
 class StateView(Frozen):
