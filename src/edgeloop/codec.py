@@ -6,14 +6,16 @@ what each version is; a test holds it complete.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.errors import CorruptLog
 from edgeloop.events import Event, Recorded
-from edgeloop.state import State
+from edgeloop.state import Call, State
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
@@ -26,6 +28,8 @@ _UPGRADES: dict[int, Callable[[Json], Json]] = {}
 
 _event = TypeAdapter[Event](Event)
 _state = TypeAdapter(State)
+_SHAPE = zlib.crc32(",".join(field.name for kind in (State, Call) for field in fields(kind)).encode())
+"""A snapshot of other fields than ours is not read: those it lacks would silently be defaults, not what the log says."""
 
 
 def encode_batch(batch: Iterable[Recorded]) -> str:
@@ -50,14 +54,16 @@ def decode_batch(text: str) -> list[Recorded]:
 
 def encode_state(state: State) -> str:
     """Encode a snapshot of the control state."""
-    return json.dumps({"v": CURRENT, "state": _state.dump_python(state, mode="json")}, ensure_ascii=False)
+    stored = {"v": CURRENT, "shape": _SHAPE, "state": _state.dump_python(state, mode="json")}
+    return json.dumps(stored, ensure_ascii=False)
 
 
 def decode_state(text: str) -> State | None:
     """Decode a snapshot; None if another version wrote it: the log is the truth, so it is replayed instead."""
     try:
         stored = json.loads(text)
-        return _state.validate_python(stored["state"]) if stored["v"] == CURRENT else None
+        ours = (stored["v"], stored["shape"]) == (CURRENT, _SHAPE)
+        return _state.validate_python(stored["state"]) if ours else None
     except (ValueError, KeyError, TypeError, ValidationError):
         return None
 
