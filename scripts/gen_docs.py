@@ -1,7 +1,7 @@
 """Makes docs/protocol.md, its JSON Schema and the diagram in docs/design/session.md from the code they describe.
 
-`python -m scripts.gen_docs` writes them; `--check` names the files that are not current and ends in 1. Descriptions are the models'
-docstrings; only what no model says (the order of things, HTTP, meanings of error codes) is kept here as prose.
+`python -m scripts.gen_docs` writes them; `--check` names the files that are not current and ends in 1. Descriptions are the
+models' docstrings; only what no model says (the order of things, HTTP, meanings of error codes) is kept here as prose.
 """
 
 import ast
