@@ -1,0 +1,157 @@
+"""What a dialect is: a parsed request, an encoder of one response, and the provider's way of saying no.
+
+Decides how JSON is rendered and how request parts become cache segments. Knows no socket.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from edgeloop_client.model.cache import PrefixCache, Ttl, Use
+from edgeloop_client.model.conversation import Conversation
+from edgeloop_client.model.counting import TokenCounter
+from edgeloop_client.model.errors import Refused, bad
+from edgeloop_client.model.options import Options
+from edgeloop_client.model.play import Ended, Op
+
+Json = dict[str, Any]
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incoming:
+    """An HTTP request, as far as a dialect looks at it. Header names are lower-case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A part of the prompt in prefix order: its rendering and, at a breakpoint, how long it is cached."""
+
+    data: bytes
+    mark: Ttl | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A request, parsed. `scope` is whatever else the cache depends on: key, model, settings."""
+
+    conversation: Conversation
+    blocks: list[Block]
+    scope: str
+    stream: bool
+    extra: Json = field(default_factory=lambda: Json())
+
+
+class Encoder(Protocol):
+    """Writes one response."""
+
+    def start(self) -> list[bytes]:
+        """The events before the first operation."""
+        ...
+
+    def events(self, op: Op) -> list[bytes]:
+        """The events of one operation, each a whole server-sent event."""
+        ...
+
+    def failure(self, refused: Refused) -> list[bytes]:
+        """An error in the middle of the stream."""
+        ...
+
+    def whole(self, ops: list[Op]) -> Json:
+        """The response as one object."""
+        ...
+
+
+class Dialect(Protocol):
+    """A provider's API."""
+
+    name: str
+    id_header: str
+    """The header that names a request."""
+
+    def parse(self, incoming: Incoming) -> Prompt:
+        """Read a request as the provider would.
+
+        Raises:
+            Refused: the provider would not take it.
+        """
+        ...
+
+    def charge(self, prompt: Prompt, options: Options, cache: PrefixCache, counter: TokenCounter) -> Use:
+        """What of the prompt the cache holds, by the provider's rules."""
+        ...
+
+    def encoder(self, prompt: Prompt, use: Use) -> Encoder:
+        """A fresh encoder."""
+        ...
+
+    def refusal(self, refused: Refused) -> Json:
+        """The body of an error answer."""
+        ...
+
+
+def read_json(body: bytes) -> Json:
+    """The request's object.
+
+    Raises:
+        Refused: no JSON object.
+    """
+    try:
+        value: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise bad(f"The request body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise bad("The request body is not valid JSON: expected an object")
+    return value
+
+
+def render(value: Any) -> bytes:
+    """A part of the prompt as bytes: key order counts, as it does for a real provider's cache.
+
+    Raises:
+        Refused: a lone surrogate, which no UTF-8 can carry.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise bad(
+            "The request body is not valid JSON: no low surrogate in string", code="invalid_json"
+        ) from None
+
+
+def quote(text: str) -> bytes:
+    """A JSON string; what no UTF-8 can carry becomes `?`."""
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def stamped(text: str) -> str:
+    """The text with the time of now at its beginning, as long as before where it is long enough."""
+    mark = f"@{time.time_ns() // 1000}@"
+    return mark + text[len(mark) :]
+
+
+def sse(event: str, data: Json) -> bytes:
+    """A server-sent event; an empty name leaves its line out."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return (f"event: {event}\n".encode() if event else b"") + b"data: " + text + b"\n\n"
+
+
+def ended(ops: list[Op]) -> Ended:
+    """The last operation of a whole message."""
+    last = ops[-1]
+    assert isinstance(last, Ended)
+    return last
+
+
+def object_of(value: str) -> Json:
+    """A call's arguments as they were sent back; empty where they are no JSON object."""
+    try:
+        read: Any = json.loads(value) if value.strip() else {}
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
