@@ -5,6 +5,7 @@ the platform's alarm retries, which end.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -48,6 +49,7 @@ from edgeloop.wire import (
 PAGE_EVENTS = 500
 FRAME_EVENTS = 200
 RETRY_START_MS = 30_000
+_SEQ = re.compile(r"[0-9]{1,15}")
 
 
 class DurableSession(DurableObject):
@@ -125,7 +127,7 @@ class DurableSession(DurableObject):
 
     def _events(self, query: dict[str, list[str]]) -> str:
         text = query.get("after", ["0"])[0]
-        if not text.isdigit():
+        if not _SEQ.fullmatch(text):
             raise Refused(
                 code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more"
             )

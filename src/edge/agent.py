@@ -10,7 +10,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import js
@@ -233,7 +233,8 @@ class Agent:
             if problem is not None:
                 call.fail(local("configuration", problem))
                 return
-            await call.run(self._prompt().build(self.state, self._settings.target))
+            request = self._prompt().build(self.state, self._settings.target)
+            await call.run(replace(request, deadlines=self._settings.deadlines(request.deadlines)))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
             call.fail(local("unknown", why(error)))
             raise

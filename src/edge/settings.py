@@ -1,11 +1,13 @@
 """What the deployment decides, read from the Worker's variables and secrets. Nothing here is ever logged or sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeloop.autonomy import Mode, Rule, parse_mode, parse_rules
+from edgeloop.errors import Refused
 from edgeloop.prompt import SYSTEM
 from edgeloop.providers import PROVIDERS, Target
+from edgeloop.providers.base import Deadlines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,16 @@ class Settings:
     rules: tuple[Rule, ...]
     """The deployment's autonomy: its rules come before a session's own (docs/design/autonomy.md)."""
 
+    first_ms: int | None
+    idle_ms: int | None
+    """Bounds on the silence before a model's answer and within it; None: the provider's own (a slow local server needs more)."""
+
     @classmethod
     def read(cls, env: Any) -> "Settings":
         """Read them from the Worker's `env`; what is missing is empty.
 
         Raises:
-            Refused: `EDGELOOP_MODE` or `EDGELOOP_RULES` are not what they should be: never run with fewer rules than were meant.
+            Refused: a variable is not what it should be; above all, never run with fewer rules than were meant.
         """
 
         def text(name: str) -> str:
@@ -41,7 +47,13 @@ class Settings:
             fetch_hosts=tuple(text("EDGELOOP_FETCH_HOSTS").split()),
             mode=parse_mode(text("EDGELOOP_MODE") or "ask"),
             rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
+            first_ms=_milliseconds("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS")),
+            idle_ms=_milliseconds("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS")),
         )
+
+    def deadlines(self, own: Deadlines) -> Deadlines:
+        """The provider's own deadlines, with what the deployment decides in their place."""
+        return replace(own, first_ms=self.first_ms or own.first_ms, idle_ms=self.idle_ms or own.idle_ms)
 
     def problem(self) -> str | None:
         """What keeps a model call from being made, and how to mend it; None when all is there."""
@@ -58,6 +70,16 @@ class Settings:
 def configured_token(env: Any) -> str:
     """The token that clients must present; empty means that nobody is let in."""
     return _text(env, "EDGELOOP_TOKEN")
+
+
+def _milliseconds(name: str, value: str) -> int | None:
+    if not value:
+        return None
+    if not value.isdecimal() or not int(value):
+        raise Refused(
+            code="not_configured", message=f"{name} is {value!r}", expected="milliseconds, 1 or more"
+        )
+    return int(value)
 
 
 def _text(env: Any, name: str) -> str:
