@@ -19,7 +19,7 @@ pub fn input(len: u32) -> u32 {
         if buffer.len() < len as usize {
             // A fresh buffer, not `resize`: the old bytes need not be copied.
             *buffer = Vec::new();
-            let size = (len as usize).checked_next_power_of_two().unwrap_or(len as usize);
+            let size = if len as usize > KEEP { len as usize } else { (len as usize).next_power_of_two() };
             *buffer = vec![0; size.max(4096)];
         }
         buffer.as_ptr() as u32

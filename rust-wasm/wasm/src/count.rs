@@ -2,23 +2,28 @@
 
 use std::cell::RefCell;
 
-use edgeloop_core::count::{Counter, TableError};
+use edgeloop_core::count::{Counter, Growing, Pairs, TableError};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::buffers::{with_input, write_output};
+use crate::buffers::{trim, with_input, write_output};
+use crate::handles::Handles;
 
 /// No token table is loaded, or the batch's lengths are not those of its bytes.
 const MISUSE: u32 = u32::MAX;
 
 thread_local! {
     static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
+    static GROWING: RefCell<Handles<Growing>> = const { RefCell::new(Handles::new()) };
 }
 
 /// Load the token table that is in the input: 0, or 1 for a wrong size, 2 for an impossible id.
 #[wasm_bindgen]
 pub fn count_load(len: u32) -> u32 {
-    match with_input(len, Counter::new) {
-        Ok(counter) => COUNTER.with_borrow_mut(|slot| *slot = Some(counter)),
+    let pairs = with_input(len, Pairs::new);
+    // The caches may then lie where the table's bytes were.
+    trim();
+    match pairs {
+        Ok(pairs) => COUNTER.with_borrow_mut(|slot| *slot = Some(Counter::new(pairs))),
         Err(TableError::Size(_)) => return 1,
         Err(TableError::Forward(_)) => return 2,
     }
@@ -36,6 +41,42 @@ pub fn count_tokens(len: u32) -> u32 {
 #[wasm_bindgen]
 pub fn count_batch(n: u32, len: u32) -> u32 {
     with_counter(|counter| with_input(len, |input| batch(counter, n as usize, input).unwrap_or(MISUSE)))
+}
+
+/// The longest prefix of whole pieces of the input within `limit` tokens.
+/// Leaves its length in bytes and its tokens (u32 each) in the output and returns their length in bytes.
+#[wasm_bindgen]
+pub fn count_prefix(limit: u32, len: u32) -> u32 {
+    with_counter(|counter| {
+        with_input(len, |text| {
+            // What is not UTF-8 ends the prefix: past it the lengths would be those of another text.
+            let valid = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            let (bytes, tokens) = counter.prefix_within(valid, limit);
+            write_output(|out| out.extend([bytes as u32, tokens].map(u32::to_le_bytes).as_flattened()))
+        })
+    })
+}
+
+/// Start a text that grows; returns its handle.
+#[wasm_bindgen]
+pub fn growing_new() -> u32 {
+    GROWING.with_borrow_mut(|texts| texts.insert(Growing::default()))
+}
+
+/// Append the input to a growing text; returns the tokens of the whole.
+#[wasm_bindgen]
+pub fn growing_append(handle: u32, len: u32) -> u32 {
+    with_counter(|counter| {
+        GROWING.with_borrow_mut(|texts| {
+            texts.get(handle).map_or(MISUSE, |text| with_input(len, |more| text.append(counter, more)))
+        })
+    })
+}
+
+/// Forget a growing text.
+#[wasm_bindgen]
+pub fn growing_free(handle: u32) {
+    GROWING.with_borrow_mut(|texts| texts.remove(handle));
 }
 
 fn with_counter(f: impl FnOnce(&mut Counter) -> u32) -> u32 {

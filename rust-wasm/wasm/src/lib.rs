@@ -13,3 +13,4 @@
 mod buffers;
 mod count;
 mod decode;
+mod handles;

@@ -31,7 +31,11 @@ pub struct Merger {
 impl Merger {
     /// Tokens of one piece (not empty).
     pub fn count(&mut self, pairs: &Pairs, piece: &[u8]) -> u32 {
-        if piece.len() <= SHORT { count_short(pairs, piece) } else { self.count_long(pairs, piece) }
+        match piece.len() {
+            ..=16 => count_short::<16>(pairs, piece),
+            17..=SHORT => count_short::<SHORT>(pairs, piece),
+            _ => self.count_long(pairs, piece),
+        }
     }
 
     fn count_long(&mut self, pairs: &Pairs, piece: &[u8]) -> u32 {
@@ -91,31 +95,33 @@ impl Merger {
     }
 }
 
-fn count_short(pairs: &Pairs, piece: &[u8]) -> u32 {
-    let mut ids = [0_u32; SHORT];
-    let mut ranks = [NONE; SHORT];
-    let mut n = piece.len();
+/// `N` only sizes the arrays: most pieces fit the small ones, whose clearing costs less than their merging.
+fn count_short<const N: usize>(pairs: &Pairs, piece: &[u8]) -> u32 {
+    let (mut ids, mut ranks) = ([0_u32; N], [NONE; N]);
+    let mut n = piece.len().min(N);
     for (id, &byte) in ids.iter_mut().zip(piece) {
         *id = pairs.single(byte);
     }
-    for i in 1..n {
-        ranks[i - 1] = pairs.merged(ids[i - 1], ids[i]);
+    for (rank, pair) in ranks.iter_mut().zip(ids[..n].windows(2)) {
+        *rank = pairs.merged(pair[0], pair[1]);
     }
     while n > 1 {
-        let (at, rank) = lowest(&ranks[..n - 1]);
-        if rank == NONE {
+        let (at, merged) = lowest(&ranks[..n - 1]);
+        if merged == NONE {
             break;
         }
-        ids[at] = rank;
-        ids.copy_within(at + 2..n, at + 1);
-        ranks.copy_within(at + 1..n, at);
         n -= 1;
+        ids[at] = merged;
+        for i in at + 1..n {
+            ids[i] = ids[i + 1];
+            ranks[i - 1] = ranks[i];
+        }
         ranks[n - 1] = NONE;
         if at + 1 < n {
-            ranks[at] = pairs.merged(rank, ids[at + 1]);
+            ranks[at] = pairs.merged(merged, ids[at + 1]);
         }
         if at > 0 {
-            ranks[at - 1] = pairs.merged(ids[at - 1], rank);
+            ranks[at - 1] = pairs.merged(ids[at - 1], merged);
         }
     }
     n as u32

@@ -1,61 +1,123 @@
-//! Counts of pieces seen before: a direct-mapped table, 16 bytes an entry, of fixed size.
+//! Counts of pieces seen before: exact, of fixed size, forgetting by pairs.
 //!
-//! An entry is the piece itself, zero-padded to 15 bytes, and one byte with its length and its count, so a hit is
-//! exact and an entry of length 0 is empty. Pieces that are longer are rare and not kept.
+//! Nine pieces in ten have at most seven bytes: with its length and its count such a piece is one 64-bit word.
+//! Pieces of up to fifteen bytes are two words. So the whole cache stays within the processor's second level,
+//! which matters more than the number of misses. A slot holds two entries, the one asked for last first.
+//! Longer pieces are in `long`.
 
-const LONGEST: usize = 15;
+use super::lanes::words;
 
-/// A piece of 1 to 15 bytes, padded with zeros, its length in the top four bits.
+/// The top byte of an entry's last word: count, then length. A length of 0 is an empty entry.
+const LENGTH: u32 = 56;
+const COUNT: u32 = 60;
+const KEY: u64 = !(15 << COUNT);
+
+/// A piece with zeros after it and its length on top.
 #[derive(Clone, Copy)]
-pub struct Key {
-    low: u64,
-    high: u64,
+pub enum Key {
+    Short(u64),
+    Medium([u64; 2]),
 }
 
 impl Key {
-    /// `None` where the piece is too long to be kept.
-    pub fn new(bytes: &[u8], start: usize, end: usize) -> Option<Self> {
+    /// `None` where the piece has more than fifteen bytes.
+    #[inline(always)]
+    pub fn new(text: &[u8], start: usize, end: usize) -> Option<Self> {
         let length = end - start;
-        if length > LONGEST {
-            return None;
-        }
-        let text = match bytes.get(start..start + 16).and_then(|w| <[u8; 16]>::try_from(w).ok()) {
-            Some(window) => u128::from_le_bytes(window) & ((1 << (8 * length)) - 1),
-            None => padded(&bytes[start..end]),
+        let &[keep_low, keep_high] = MASKS.get(length)?;
+        let [low, high] = match text.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(window) => words(window),
+            None => padded(&text[start..]),
         };
-        Some(Self { low: text as u64, high: (text >> 64) as u64 | (length as u64) << 60 })
-    }
-
-    fn slot(self, shift: u32) -> usize {
-        let mixed = (self.low ^ self.high.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> shift) as usize
+        let top = (length as u64) << LENGTH;
+        Some(if length < 8 {
+            Self::Short(low & keep_low | top)
+        } else {
+            Self::Medium([low, high & keep_high | top])
+        })
     }
 }
 
-fn padded(piece: &[u8]) -> u128 {
+/// The last bytes of a text, where no sixteen are left.
+fn padded(rest: &[u8]) -> [u64; 2] {
     let mut window = [0; 16];
-    window[..piece.len()].copy_from_slice(piece);
-    u128::from_le_bytes(window)
+    window[..rest.len()].copy_from_slice(rest);
+    words(&window)
 }
 
+/// The first n bytes of two words.
+static MASKS: [[u64; 2]; 16] = {
+    let mut masks = [[0; 2]; 16];
+    let mut length = 0;
+    while length < 16 {
+        let mask = (1_u128 << (8 * length)) - 1;
+        masks[length] = [mask as u64, (mask >> 64) as u64];
+        length += 1;
+    }
+    masks
+};
+
+/// Slots of each sort, as powers of two; a slot holds two entries.
+const SHORT_BITS: u32 = 15;
+const MEDIUM_BITS: u32 = 15;
+
+/// 0.5 MB for short pieces and 1 MB for medium ones.
 pub struct Cache {
-    entries: Vec<[u64; 2]>,
-    shift: u32,
+    short: Vec<[u64; 2]>,
+    medium: Vec<[[u64; 2]; 2]>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { short: vec![[0; 2]; 1 << SHORT_BITS], medium: vec![[[0; 2]; 2]; 1 << MEDIUM_BITS] }
+    }
 }
 
 impl Cache {
-    pub fn new(bits: u32) -> Self {
-        Self { entries: vec![[0; 2]; 1 << bits], shift: 64 - bits }
-    }
-
-    pub fn get(&self, key: Key) -> Option<u32> {
-        let [low, high] = self.entries[key.slot(self.shift)];
-        let found = low == key.low && high & !(15 << 56) == key.high;
-        found.then_some((high >> 56) as u32 & 15)
+    #[inline(always)]
+    pub fn get(&mut self, key: Key) -> Option<u32> {
+        match key {
+            Key::Short(word) => {
+                let [first, second] = &mut self.short[slot(word, SHORT_BITS)];
+                if *first & KEY == word {
+                    return Some((*first >> COUNT) as u32);
+                }
+                (*second & KEY == word).then(|| {
+                    std::mem::swap(first, second);
+                    (*first >> COUNT) as u32
+                })
+            }
+            Key::Medium([low, high]) => {
+                let [first, second] = &mut self.medium[slot(low ^ high.rotate_left(29), MEDIUM_BITS)];
+                if first[0] == low && first[1] & KEY == high {
+                    return Some((first[1] >> COUNT) as u32);
+                }
+                (second[0] == low && second[1] & KEY == high).then(|| {
+                    std::mem::swap(first, second);
+                    (first[1] >> COUNT) as u32
+                })
+            }
+        }
     }
 
     /// Keep a count; it is at most the piece's length, so it fits four bits.
     pub fn put(&mut self, key: Key, count: u32) {
-        self.entries[key.slot(self.shift)] = [key.low, key.high | u64::from(count & 15) << 56];
+        let count = u64::from(count & 15) << COUNT;
+        match key {
+            Key::Short(word) => {
+                let [first, second] = &mut self.short[slot(word, SHORT_BITS)];
+                *second = std::mem::replace(first, word | count);
+            }
+            Key::Medium([low, high]) => {
+                let [first, second] = &mut self.medium[slot(low ^ high.rotate_left(29), MEDIUM_BITS)];
+                *second = std::mem::replace(first, [low, high | count]);
+            }
+        }
     }
+}
+
+/// Fibonacci hashing; 64 by 64 bits to 64 is all that wasm multiplies.
+#[inline(always)]
+fn slot(word: u64, bits: u32) -> usize {
+    (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - bits)) as usize
 }

@@ -1,13 +1,17 @@
 //! Exact token counting for byte-pair vocabularies.
 //!
-//! A count is: split the text into pieces (`split`), look each short piece up in a cache (`cache`), and merge
-//! the bytes of the others (`bpe`) by a table of merge pairs (`pairs`). No token strings are needed: every
-//! multi-byte token of o200k_base is the merge of exactly one pair, so the pairs alone decide the number.
+//! A count is: split the text into pieces (`ascii`, `split`), look each piece up among those seen before (`cache`,
+//! `long`), and merge the bytes of the others (`bpe`) by a table of merge pairs (`pairs`). No token strings are
+//! needed: every multi-byte token of o200k_base is the merge of exactly one pair, so the pairs decide the number.
 //! This room knows no provider and no message format: bytes in, a number out.
 
+mod ascii;
 mod bpe;
 mod cache;
 mod classes;
+mod growing;
+mod lanes;
+mod long;
 mod pairs;
 mod split;
 
@@ -15,65 +19,116 @@ use std::borrow::Cow;
 
 use bpe::Merger;
 use cache::{Cache, Key};
-use pairs::Pairs;
-pub use pairs::TableError;
+pub use growing::Growing;
+use lanes::{Block, WIDTH};
+use long::LongCache;
+pub use pairs::{Pairs, TableError};
 
-/// Entries of the piece cache, as a power of two: 16 bytes each, 1 MB.
-const CACHE_BITS: u32 = 16;
-
-/// Counts tokens; holds the merge table (2 MB) and a piece cache (1 MB), both of fixed size.
+/// Counts tokens; of fixed size: the merge table (2 MB) and the caches (1.6 MB).
 pub struct Counter {
     pairs: Pairs,
     cache: Cache,
+    long: LongCache,
     merger: Merger,
 }
 
 impl Counter {
-    /// Build from a table made by `gen/tables.py` (its docstring gives the format).
-    ///
-    /// # Errors
-    /// `TableError` where the table's size or an id in it cannot be right.
-    pub fn new(table: &[u8]) -> Result<Self, TableError> {
-        Self::with_cache_bits(table, CACHE_BITS)
-    }
-
-    /// The same with a cache of `2^bits` entries.
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn with_cache_bits(table: &[u8], bits: u32) -> Result<Self, TableError> {
-        Ok(Self { pairs: Pairs::new(table)?, cache: Cache::new(bits), merger: Merger::default() })
+    /// Count by these merges.
+    pub fn new(pairs: Pairs) -> Self {
+        Self { pairs, cache: Cache::default(), long: LongCache::default(), merger: Merger::default() }
     }
 
     /// Tokens of `text`, where invalid UTF-8 counts as the replacement characters it would be shown as.
     pub fn count(&mut self, text: &[u8]) -> u32 {
-        match String::from_utf8_lossy(text) {
-            Cow::Borrowed(valid) => self.count_str(valid),
-            Cow::Owned(replaced) => self.count_str(&replaced),
-        }
-    }
-
-    /// Tokens of `text`.
-    pub fn count_str(&mut self, text: &str) -> u32 {
-        let bytes = text.as_bytes();
-        let (mut at, mut total) = (0, 0);
-        while at < bytes.len() {
-            let end = split::piece_end(bytes, at);
-            total += self.count_piece(bytes, at, end);
-            at = end;
-        }
+        let mut total = 0;
+        self.pieces(text, |_, count| {
+            total += count;
+            true
+        });
         total
     }
 
-    fn count_piece(&mut self, bytes: &[u8], start: usize, end: usize) -> u32 {
-        let Some(key) = Key::new(bytes, start, end) else {
-            return self.merger.count(&self.pairs, &bytes[start..end]);
-        };
-        if let Some(count) = self.cache.get(key) {
-            return count;
+    /// The longest prefix of whole pieces within `limit` tokens: its length in bytes and its tokens.
+    ///
+    /// The length is of the text as counted, so a boundary of `text` itself where that is valid UTF-8.
+    pub fn prefix_within(&mut self, text: &str, limit: u32) -> (usize, u32) {
+        let mut prefix = (0, 0);
+        self.pieces(text.as_bytes(), |end, count| {
+            let fits = prefix.1 + count <= limit;
+            if fits {
+                prefix = (end, prefix.1 + count);
+            }
+            fits
+        });
+        prefix
+    }
+
+    /// Walk the pieces, telling the end and the tokens of each, until told to stop.
+    #[inline(always)]
+    fn pieces(&mut self, text: &[u8], mut tell: impl FnMut(usize, u32) -> bool) {
+        let mut at = 0;
+        let mut text = Cow::Borrowed(text);
+        let mut valid = false;
+        while at < text.len() {
+            let (block, start) = (Block::at(&text, at), at);
+            while let Some(length) = ascii::piece_length(&block, at - start, &text, at) {
+                let count = self.count_piece(&text, at, at + length);
+                at += length;
+                if !tell(at, count) {
+                    return;
+                }
+                if at - start >= WIDTH {
+                    break;
+                }
+            }
+            if at > start {
+                continue;
+            }
+            if !valid {
+                text = replaced(text, at);
+                valid = true;
+            }
+            let end = split::piece_end(&text, at);
+            let count = self.count_piece(&text, at, end);
+            at = end;
+            if !tell(at, count) {
+                return;
+            }
         }
-        let count = self.merger.count(&self.pairs, &bytes[start..end]);
+    }
+
+    #[inline(always)]
+    fn count_piece(&mut self, text: &[u8], start: usize, end: usize) -> u32 {
+        let Some(key) = Key::new(text, start, end) else {
+            return self.count_long(&text[start..end]);
+        };
+        match self.cache.get(key) {
+            Some(count) => count,
+            None => self.count_new(key, &text[start..end]),
+        }
+    }
+
+    #[cold]
+    fn count_new(&mut self, key: Key, piece: &[u8]) -> u32 {
+        let count = self.merger.count(&self.pairs, piece);
         self.cache.put(key, count);
         count
+    }
+
+    fn count_long(&mut self, piece: &[u8]) -> u32 {
+        if let Some(count) = self.long.get(piece) {
+            return count;
+        }
+        let count = self.merger.count(&self.pairs, piece);
+        self.long.put(piece, count);
+        count
+    }
+}
+
+/// The text with what is not UTF-8 replaced. Up to `at` it is ASCII, so only the rest is looked at.
+fn replaced(text: Cow<'_, [u8]>, at: usize) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(&text[at..]) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(rest) => Cow::Owned([&text[..at], rest.as_bytes()].concat()),
     }
 }

@@ -1,0 +1,122 @@
+//! Sixty-four bytes of text as bit masks: bit i of a mask says whether byte i is of that sort.
+//!
+//! One wasm SIMD form and one in plain 64-bit words: x86's intrinsics would need `unsafe`, and speed matters most
+//! at the edge.
+
+pub const WIDTH: usize = 64;
+
+/// The sorts of bytes that the pretokenizer tells apart.
+#[derive(Clone, Copy)]
+pub struct Block {
+    pub upper: u64,
+    pub lower: u64,
+    pub digit: u64,
+    /// ASCII white space, newlines too.
+    pub space: u64,
+    /// CR and LF.
+    pub newline: u64,
+    /// Every other ASCII byte.
+    pub symbol: u64,
+    /// Not ASCII.
+    pub high: u64,
+}
+
+impl Block {
+    /// The block at `at`. Past the end of the text stand bytes that are not ASCII, which decide nothing.
+    #[inline(always)]
+    pub fn at(text: &[u8], at: usize) -> Self {
+        let rest = text.get(at..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(bytes) => Self::new(bytes),
+            None => {
+                let mut bytes = [0xFF; WIDTH];
+                bytes[..rest.len()].copy_from_slice(rest);
+                Self::new(&bytes)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn new(bytes: &[u8; WIDTH]) -> Self {
+        let mut block = Self { upper: 0, lower: 0, digit: 0, space: 0, newline: 0, symbol: 0, high: 0 };
+        for (i, lane) in bytes.as_chunks::<16>().0.iter().enumerate() {
+            let (lane, shift) = (Lane::new(lane), 16 * i);
+            block.upper |= lane.range(b'A', 26) << shift;
+            block.lower |= lane.range(b'a', 26) << shift;
+            block.digit |= lane.range(b'0', 10) << shift;
+            block.space |= (lane.range(b'\t', 5) | lane.range(b' ', 1)) << shift;
+            block.newline |= (lane.range(b'\n', 1) | lane.range(b'\r', 1)) << shift;
+            block.high |= lane.high() << shift;
+        }
+        block.symbol = !(block.upper | block.lower | block.digit | block.space | block.high);
+        block
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+struct Lane(std::arch::wasm32::v128);
+
+#[cfg(target_arch = "wasm32")]
+impl Lane {
+    #[inline(always)]
+    fn new(bytes: &[u8; 16]) -> Self {
+        let [low, high] = words(bytes);
+        Self(std::arch::wasm32::u64x2(low, high))
+    }
+
+    /// Bytes from `first` to `first + count - 1`; all below 0x80.
+    #[inline(always)]
+    fn range(&self, first: u8, count: u8) -> u64 {
+        use std::arch::wasm32::{i8x16_bitmask, u8x16_lt, u8x16_splat, u8x16_sub};
+        let shifted = u8x16_sub(self.0, u8x16_splat(first));
+        u64::from(i8x16_bitmask(u8x16_lt(shifted, u8x16_splat(count))))
+    }
+
+    #[inline(always)]
+    fn high(&self) -> u64 {
+        u64::from(std::arch::wasm32::i8x16_bitmask(self.0))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+struct Lane([u64; 2]);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Lane {
+    fn new(bytes: &[u8; 16]) -> Self {
+        Self(words(bytes))
+    }
+
+    /// Adding 0x80 - n to a byte below 0x80 carries into its top bit when it is at least n.
+    #[inline(always)]
+    fn range(&self, first: u8, count: u8) -> u64 {
+        self.gather(|word| {
+            let bytes = word & (ONES * 0x7F);
+            let from = bytes + ONES * u64::from(0x80 - first);
+            let after = bytes + ONES * u64::from(0x80 - first - count);
+            from & !after & !word
+        })
+    }
+
+    #[inline(always)]
+    fn high(&self) -> u64 {
+        self.gather(|word| word)
+    }
+
+    /// The top bits of the eight bytes of each word, side by side.
+    #[inline(always)]
+    fn gather(&self, f: impl Fn(u64) -> u64) -> u64 {
+        let bits = |word| (f(word) >> 7 & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits(self.0[0]) | bits(self.0[1]) << 8
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Sixteen bytes as two little-endian words.
+#[inline(always)]
+pub fn words(bytes: &[u8; 16]) -> [u64; 2] {
+    let all = u128::from_le_bytes(*bytes);
+    [all as u64, (all >> 64) as u64]
+}
