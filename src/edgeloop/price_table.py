@@ -1,9 +1,9 @@
 """List prices in USD per million tokens: data, each row with the day it holds from and where it was read.
 
-Standard tier, text, no batch or regional factors. A model is priced only if its figures were read somewhere that names them; a rate
-that was not is None. A change is a new row with its own day: older calls keep the older price. `since` is the day the price began,
-or, where that was not said, a day close to the model's release. Last looked through: 2026-11-21; compare with the providers' own
-pages before money hangs on it.
+Standard tier, text, no batch or regional factors. A model is priced only if its figures were read somewhere that names them; a
+rate that was not is None. A change is a new row with its own day: older calls keep the older price. `since` is the day the price
+began, or, where that was not said, a day close to the model's release. Last looked through: 2026-11-21; compare with the
+providers' own pages before money hangs on it.
 """
 
 from dataclasses import dataclass
