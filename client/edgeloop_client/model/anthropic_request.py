@@ -21,6 +21,7 @@ from edgeloop_client.model.conversation import (
 )
 from edgeloop_client.model.dialect import Block, Incoming, Json, Prompt, read_json, render
 from edgeloop_client.model.errors import Refused, bad
+from edgeloop_client.model.shapes import is_array, is_object
 
 _FIELDS = frozenset(
     """model max_tokens messages system tools tool_choice stream cache_control metadata temperature top_p top_k thinking
@@ -93,7 +94,7 @@ def _check_fields(body: Json) -> None:
 
 def _choice(body: Json) -> str:
     choice = body.get("tool_choice", {"type": "auto"})
-    kind = choice.get("type") if isinstance(choice, dict) else None
+    kind = choice.get("type") if is_object(choice) else None
     if kind not in ("auto", "none"):
         raise bad("tool_choice: this model takes 'auto' and 'none' only")
     return kind
@@ -104,19 +105,19 @@ def _choice(body: Json) -> str:
 
 def _tools(body: Json) -> dict[str, Offer]:
     tools = body.get("tools", [])
-    if not isinstance(tools, list):
+    if not is_array(tools):
         raise bad("tools: Input should be a valid list")
     answer: dict[str, Offer] = {}
     for number, tool in enumerate(tools):
         where = f"tools.{number}"
-        if not isinstance(tool, dict):
+        if not is_object(tool):
             raise bad(f"{where}: Input should be a valid dictionary")
         if tool.get("type", "custom") != "custom":
             raise bad(f"{where}.type: this model takes custom tools only")
         name, schema = tool.get("name"), tool.get("input_schema")
         if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
             raise bad(f"{where}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-        if not isinstance(schema, dict):
+        if not is_object(schema):
             raise bad(f"{where}.custom.input_schema: Field required")
         if schema.get("type") != "object":
             raise bad(f"{where}.custom.input_schema.type: Input should be 'object'")
@@ -129,10 +130,10 @@ def _tools(body: Json) -> dict[str, Offer]:
 def _system(body: Json) -> list[Json]:
     system = body.get("system", [])
     blocks = [{"type": "text", "text": system}] if isinstance(system, str) and system else system or []
-    if not isinstance(blocks, list):
+    if not is_array(blocks):
         raise bad("system: Input should be a valid list")
     for number, block in enumerate(blocks):
-        if not isinstance(block, dict) or block.get("type") != "text":
+        if not is_object(block) or block.get("type") != "text":
             raise bad(f"system.{number}.type: Input should be 'text'")
         _check_text(block, f"system.{number}", "system")
     return blocks
@@ -144,14 +145,14 @@ def _system(body: Json) -> list[Json]:
 def _messages(body: Json) -> list[Json]:
     """The messages with their content as block lists, neighbours of one role joined."""
     messages = body["messages"]
-    if not isinstance(messages, list):
+    if not is_array(messages):
         raise bad("messages: Input should be a valid list")
     if not messages:
         raise bad("messages: at least one message is required")
     answer: list[Json] = []
     for number, message in enumerate(messages):
         where = f"messages.{number}"
-        role = message.get("role") if isinstance(message, dict) else None
+        role = message.get("role") if is_object(message) else None
         if role not in ("user", "assistant"):
             if role == "system":
                 raise bad(
@@ -178,7 +179,7 @@ def _content(content: Any, role: str, where: str) -> list[Json]:
         if not content:
             raise bad(f"{where}: {role} messages must have non-empty content")
         content = [{"type": "text", "text": content}]
-    if not isinstance(content, list):
+    if not is_array(content):
         raise bad(f"{where}.content: Input should be a valid list")
     if not content:
         raise bad(f"{where}: {role} messages must have non-empty content")
@@ -188,7 +189,7 @@ def _content(content: Any, role: str, where: str) -> list[Json]:
 
 
 def _check_block(block: Any, role: str, where: str) -> None:
-    if not isinstance(block, dict):
+    if not is_object(block):
         raise bad(f"{where}: Input should be a valid dictionary")
     kind = block.get("type")
     match (role, kind):
@@ -227,7 +228,7 @@ def _check_use(block: Json, where: str) -> None:
         raise bad(f"{where}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
     if not isinstance(name := block.get("name"), str) or not _TOOL_NAME.fullmatch(name):
         raise bad(f"{where}.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-    if not isinstance(block.get("input"), dict):
+    if not is_object(block.get("input")):
         raise bad(f"{where}.tool_use.input: Input should be a valid dictionary")
 
 
@@ -236,14 +237,10 @@ def _check_result(block: Json, where: str) -> None:
         raise bad(f"{where}.tool_result.tool_use_id: String should match pattern '^[a-zA-Z0-9_-]+$'")
     content = block.get("content", "")
     if not isinstance(content, str):
-        if not isinstance(content, list):
+        if not is_array(content):
             raise bad(f"{where}.tool_result.content: Input should be a valid list")
         for part in content:
-            if (
-                not isinstance(part, dict)
-                or part.get("type") != "text"
-                or not isinstance(part.get("text"), str)
-            ):
+            if not is_object(part) or part.get("type") != "text" or not isinstance(part.get("text"), str):
                 raise bad(f"{where}.tool_result.content: this model takes text only")
     if not isinstance(block.get("is_error", False), bool):
         raise bad(f"{where}.tool_result.is_error: Input should be a valid boolean")
@@ -313,7 +310,7 @@ def _mark(block: Json, where: str) -> Ttl | None:
     control = block.get("cache_control")
     if control is None:
         return None
-    if not isinstance(control, dict) or control.get("type") != "ephemeral":
+    if not is_object(control) or control.get("type") != "ephemeral":
         raise bad(f"{where}.cache_control.type: Input should be 'ephemeral'")
     ttl = control.get("ttl", "5m")
     if ttl not in ("5m", "1h"):
@@ -322,17 +319,16 @@ def _mark(block: Json, where: str) -> Ttl | None:
 
 
 def _check_marks(body: Json, messages: list[Json]) -> None:
-    tools = [tool for tool in body.get("tools") or [] if isinstance(tool, dict)]
-    blocks = [*tools, *_system(body), *(block for message in messages for block in message["content"])]
+    blocks = [*objects(body.get("tools")), *_system(body), *(block for message in messages for block in message["content"])]
     marks = [mark for block in blocks if (mark := _mark(block, "cache_control"))]
-    automatic = _mark(body, "body")
-    if automatic and (own := _mark(blocks[-1], "messages")) is None:
+    automatic, own = _mark(body, "body"), _mark(blocks[-1], "messages")
+    if automatic and own is None:
         marks.append(automatic)
     elif automatic and own != automatic:
         raise bad("cache_control: the last block has a breakpoint with another ttl")
     if len(marks) > MAX_MARKS:
         raise bad(f"A maximum of 4 blocks with cache_control may be provided. Found {len(marks)}.")
-    if sorted(marks) != marks:
+    if "5m" in marks and "1h" in marks[marks.index("5m") :]:
         raise bad(
             "cache_control: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block"
         )

@@ -14,8 +14,8 @@ from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.errors import Refused, bad
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Ended, Op
+from edgeloop_client.model.shapes import Json, is_object
 
-Json = dict[str, Any]
 Headers = list[tuple[str, str]]
 
 
@@ -105,7 +105,7 @@ def read_json(body: bytes) -> Json:
         value: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise bad(f"The request body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise bad("The request body is not valid JSON: expected an object")
     return value
 
@@ -154,4 +154,4 @@ def object_of(value: str) -> Json:
         read: Any = json.loads(value) if value.strip() else {}
     except ValueError:
         return {}
-    return read if isinstance(read, dict) else {}
+    return read if is_object(read) else {}

@@ -17,6 +17,7 @@ from edgeloop_client.model.conversation import (
 from edgeloop_client.model.dialect import Block, Incoming, Json, Prompt, object_of, read_json, render
 from edgeloop_client.model.errors import Refused, bad
 from edgeloop_client.model.openai_errors import bearer
+from edgeloop_client.model.shapes import is_array, is_object, objects
 
 _FIELDS = frozenset(
     """model messages tools tool_choice stream stream_options max_tokens max_completion_tokens temperature top_p
@@ -102,7 +103,7 @@ def _include_usage(body: Json) -> bool:
         raise bad(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
-    if not isinstance(options, dict):
+    if not is_object(options):
         raise _invalid_type("stream_options", "an object")
     return options.get("include_usage") is True
 
@@ -116,7 +117,7 @@ def _invalid_type(name: str, expected: str) -> Refused:
 
 def _tools(body: Json) -> dict[str, Offer]:
     tools = body.get("tools", [])
-    if not isinstance(tools, list):
+    if not is_array(tools):
         raise _invalid_type("tools", "an array of objects")
     if "tools" in body and not tools:
         raise bad("Invalid 'tools': empty array.", param="tools", code="empty_array")
@@ -125,8 +126,8 @@ def _tools(body: Json) -> dict[str, Offer]:
     answer: dict[str, Offer] = {}
     for number, tool in enumerate(tools):
         where = f"tools[{number}]"
-        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
-        if not isinstance(function, dict):
+        function = tool.get("function") if is_object(tool) and tool.get("type") == "function" else None
+        if not is_object(function):
             raise bad(f"Missing required parameter: '{where}.function'.", param=f"{where}.function")
         offer = read_function(function, f"{where}.function")
         answer[offer.name] = offer
@@ -147,8 +148,8 @@ def read_function(function: Json, where: str) -> Offer:
             param=f"{where}.name",
             code="invalid_value",
         )
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        kind = schema.get("type") if isinstance(schema, dict) else None
+    if not is_object(schema) or schema.get("type") != "object":
+        kind = schema.get("type") if is_object(schema) else None
         raise bad(
             f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', got"
             f" 'type: \"{kind}\"'.",
@@ -167,7 +168,7 @@ def _messages(body: Json) -> list[Json]:
         raise bad(
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
-    if not isinstance(messages, list):
+    if not is_array(messages):
         raise _invalid_type("messages", "an array of objects")
     if not messages:
         raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
@@ -178,7 +179,7 @@ def _messages(body: Json) -> list[Json]:
 
 def _check_message(message: Any, number: int) -> None:
     where = f"messages[{number}]"
-    if not isinstance(message, dict):
+    if not is_object(message):
         raise _invalid_type(where, "an object")
     role = message.get("role")
     if role not in _ROLES or role == "function":
@@ -216,27 +217,23 @@ def _text(message: Json, number: int) -> str:
             f"Invalid value for 'content': expected a string, got null. ({where})",
             param=f"messages.[{number}].content",
         )
-    if not isinstance(content, list) or not content:
+    if not is_array(content) or not content:
         raise _invalid_type(where, "one of an array of objects or string")
     for part in content:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+        if not is_object(part) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise bad(f"Invalid '{where}': this model takes text only.", param=where, code="invalid_value")
     return "".join(part["text"] for part in content)
 
 
 def _check_calls(calls: Any, where: str) -> None:
-    if not isinstance(calls, list) or not calls:
+    if not is_array(calls) or not calls:
         raise bad(
             f"Invalid '{where}.tool_calls': empty array.", param=f"{where}.tool_calls", code="empty_array"
         )
     for at, call in enumerate(calls):
         path = f"{where}.tool_calls[{at}]"
-        function = call.get("function") if isinstance(call, dict) else None
-        if (
-            not isinstance(function, dict)
-            or call.get("type") != "function"
-            or not isinstance(call.get("id"), str)
-        ):
+        function = call.get("function") if is_object(call) else None
+        if not is_object(function) or call.get("type") != "function" or not isinstance(call.get("id"), str):
             raise bad(f"Missing required parameter: '{path}.function'.", param=path)
         if not isinstance(name := function.get("name"), str) or not _TOOL_NAME.fullmatch(name):
             raise bad(f"Invalid '{path}.function.name': string does not match pattern.", param=path)
@@ -259,7 +256,7 @@ def _check_pairs(messages: list[Json]) -> None:
             continue
         _check_none_waiting(waiting, number)
         waiting = (
-            [call["id"] for call in message.get("tool_calls") or []] if message["role"] == "assistant" else []
+            [call["id"] for call in objects(message.get("tool_calls"))] if message["role"] == "assistant" else []
         )
     _check_none_waiting(waiting, len(messages))
 
@@ -278,7 +275,7 @@ def _entries(messages: list[Json]) -> Iterator[Entry]:
     for number, message in enumerate(messages):
         match message["role"]:
             case "assistant":
-                asked = [_asked(call) for call in message.get("tool_calls") or []]
+                asked = [_asked(call) for call in objects(message.get("tool_calls"))]
                 calls = {call.id: call for call in asked}
                 text = "" if message.get("content") is None else _text(message, number)
                 yield ModelSaid(text=text, calls=tuple(asked))

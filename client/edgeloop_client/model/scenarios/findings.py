@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from edgeloop_client.model.conversation import Answered
+from edgeloop_client.model.shapes import is_object, objects
 
 _CODE = frozenset(
     "py pyi rs js mjs cjs ts tsx jsx go c h cc cpp hpp java kt rb php swift cs scala sh bash lua pl r sql zig ex hs ml".split()
@@ -54,11 +55,7 @@ def _read(answer: Answered, key: str) -> dict[str, Any] | None:
         value: Any = json.loads(answer.text)
     except ValueError:
         return None
-    return value if isinstance(value, dict) and key in value else None
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return value if is_object(value) and key in value else None
 
 
 class Findings:
@@ -106,9 +103,9 @@ class Findings:
         self.pages += 1
         self.cursor = value.get("next")
         total = value.get("total")
-        if isinstance(total, dict):
+        if is_object(total):
             self.total = total
-        for entry in _dicts(value["entries"]):
+        for entry in objects(value["entries"]):
             if isinstance(entry.get("path"), str):
                 self.entries[entry["path"]] = {**entry, "lines": _number(entry.get("lines"))}
 
@@ -116,9 +113,9 @@ class Findings:
     def by_kind(self) -> dict[str, dict[str, Any]]:
         """Figures per kind of file."""
         kinds = self.total.get("by_kind")
-        if not isinstance(kinds, dict):
+        if not is_object(kinds):
             return {}
-        return {str(kind): figures for kind, figures in kinds.items() if isinstance(figures, dict)}
+        return {str(kind): figures for kind, figures in kinds.items() if is_object(figures)}
 
     @property
     def has_texts(self) -> bool:
@@ -131,7 +128,7 @@ class Findings:
 
     def told(self, key: str) -> list[dict[str, Any]]:
         """A list of the listing's totals, such as `largest` or `ignored`."""
-        return _dicts(self.total.get(key))
+        return objects(self.total.get(key))
 
     @cached_property
     def texts(self) -> dict[str, str]:

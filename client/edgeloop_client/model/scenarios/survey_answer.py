@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeloop_client.model.scenarios.findings import Findings, distinctive_words, speaks_of
+from edgeloop_client.model.shapes import is_array, is_object, objects
 
 MAX_KINDS = 5
 MAX_FAILURES = 3
@@ -95,7 +96,7 @@ def _read(findings: Findings) -> Iterator[str]:
 
 def _found(findings: Findings) -> Iterator[str]:
     for pattern, value in findings.searches.items():
-        matches = [match for match in value["matches"] if isinstance(match, dict)] if _is_list(value) else []
+        matches = objects(value["matches"])
         count = _int(value.get("total_matches"))
         if not count:
             yield f"Search `{pattern}`: nothing in {_many(_int(value.get('files_searched')), 'text file')}."
@@ -107,23 +108,19 @@ def _found(findings: Findings) -> Iterator[str]:
         )
 
 
-def _is_list(value: dict[str, Any]) -> bool:
-    return isinstance(value.get("matches"), list)
-
-
 def _left_out(findings: Findings) -> Iterator[str]:
     if ignored := findings.told("ignored"):
         files = sum(_int(item.get("files")) for item in ignored)
         more = findings.total.get("ignored_more")
         paths = len(ignored)
-        if isinstance(more, dict):
+        if is_object(more):
             files, paths = files + _int(more.get("files")), paths + _int(more.get("paths"))
         names = ", ".join(_name(item.get("path")) for item in ignored[:3])
         yield f"Left out as ignored: {_many(files, 'file')} under {names}{' and others' if paths > 3 else ''}."
     unreadable = findings.total.get("unreadable")
-    if isinstance(unreadable, list) and unreadable:
+    if is_array(unreadable) and unreadable:
         count = len(unreadable) + _int(findings.total.get("unreadable_more"))
-        first = unreadable[0].get("path") if isinstance(unreadable[0], dict) else unreadable[0]
+        first = unreadable[0].get("path") if is_object(unreadable[0]) else unreadable[0]
         yield f"Could not be read: {_many(count, 'path')}, such as {_name(first)}."
     if findings.cursor is not None and findings.pages:
         yield f"I picked from the first {len(findings.entries):,} entries; the listing goes on after them."
