@@ -36,6 +36,15 @@ _RESTARTED: Op = {
 }
 """A proxy may send a second beginning (providers.md section 1.1). What was complete is in the log; it is kept and continued."""
 
+_MALFORMED: Op = {
+    "op": "error",
+    "class": "malformed",
+    "code": "",
+    "message": "an event of the model's answer could not be read",
+    "retryable": True,
+}
+"""The decoder goes on after an event that is no JSON; what it was a piece of has a hole, so the answer ends there for us."""
+
 _CLASSES = frozenset(get_args(ErrorClass))
 _STOPS = frozenset(get_args(StopReason))
 
@@ -55,7 +64,7 @@ class StepReader:
         events: list[Event] = []
         whole = [op for op in ops if op["op"] in ("block_complete", "call_complete")]
         tokens = dict(zip(map(id, whole), count([_text(op) for op in whole]), strict=True)) if whole else {}
-        for op in ops:
+        for index, op in enumerate(ops):
             if self.ended is not None:
                 break
             match op["op"]:
@@ -70,6 +79,10 @@ class StepReader:
                     )
                 case "stop" | "error":
                     self.ended = op
+                case "malformed":
+                    self.ended = _MALFORMED
+                    rest = [op for op in ops[index:] if op["op"] == "block_complete"]
+                    events += partial_blocks(self.step, rest, count)  # it was shown; calls are not run
                 case "restart" if events or self._reported:
                     self.ended = _RESTARTED
                 case _:
