@@ -10,6 +10,7 @@ from edgeloop.providers.base import (
     assemble,
     endpoint,
     own_echo,
+    raw_json,
     request_headers,
     safe_id,
     safe_name,
@@ -61,7 +62,7 @@ class Anthropic:
             ):
                 return echo
             head = {"type": "tool_use", "id": safe_id(block.provider_id), "name": safe_name(block.name)}
-            return to_json(head)[:-1] + b',"input":' + block.arguments.encode() + b"}"
+            return to_json(head)[:-1] + b',"input":' + raw_json(block.arguments) + b"}"
         if block.type == "text" and not echo:
             return to_json({"type": "text", "text": block.text}) if block.text.strip() else b""
         return echo

@@ -78,6 +78,11 @@ class Provider(Protocol):
 def to_json(value: Any) -> bytes:
     """Encode compactly, keys in insertion order; lone surrogates become U+FFFD, since no UTF-8 can carry them."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return raw_json(text)
+
+
+def raw_json(text: str) -> bytes:
+    """The bytes of JSON that is sent back as it came, lone surrogates aside."""
     return _LONE.sub("\ufffd", text).encode()
 
 
@@ -110,7 +115,7 @@ def bearer(target: Target) -> str:
 def own_echo(block: Block | CallBlock, maker: str, reader: str) -> bytes:
     """The provider's own JSON for a block, where it is whole and goes back to the provider that made it; else empty."""
     partial = isinstance(block, Block) and block.partial
-    return block.echo.encode() if block.echo and maker == reader and not partial else b""
+    return raw_json(block.echo) if block.echo and maker == reader and not partial else b""
 
 
 def safe_name(name: str) -> str:

@@ -15,6 +15,7 @@ from edgeloop.providers.base import (
     assemble,
     endpoint,
     own_echo,
+    raw_json,
     request_headers,
     safe_name,
     to_json,
@@ -92,11 +93,11 @@ def _call_part(block: CallBlock, echo: bytes, *, unsigned: bool) -> bytes:
     """A call's part: the provider's own, else ours with what of it must go back (the thought signature)."""
     members: dict[str, Any] = json.loads(echo) if echo else {}
     own: Any = members.get("functionCall")
-    if own and own.get("name") == safe_name(block.name):
+    if own and own.get("name") == safe_name(block.name) and isinstance(own.get("args") or {}, dict):
         return echo
     signature = members.get("thoughtSignature", _UNSIGNED if unsigned else None)
     head = to_json({"name": safe_name(block.name)} | _id(block.provider_id))
-    call = b'{"functionCall":' + head[:-1] + b',"args":' + block.arguments.encode() + b"}"
+    call = b'{"functionCall":' + head[:-1] + b',"args":' + raw_json(block.arguments) + b"}"
     return call + (b',"thoughtSignature":' + to_json(signature) if signature else b"") + b"}"
 
 

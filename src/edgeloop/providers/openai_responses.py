@@ -123,9 +123,15 @@ def _is_whole_output(block: Block) -> bool:
 
 
 def _is_call(echo: bytes, block: CallBlock) -> bool:
-    """Whether the item is the call that will be answered: a name that models invent is refused when it comes back."""
+    """Whether the item is the very call that will be answered: invented names and spoilt arguments do not go back."""
     item: Any = json.loads(echo)
-    return item.get("call_id") == block.provider_id and item.get("name") == safe_name(block.name)
+    return (
+        item.get("type") == "function_call"
+        and item.get("call_id") == block.provider_id
+        and item.get("name") == safe_name(block.name)
+        and str(item.get("arguments", "")).strip()
+        in (block.arguments, "" if block.arguments == "{}" else None)
+    )
 
 
 def _stands_alone(echo: bytes) -> bool:
