@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeloop.events import Recorded, ToolFinished, ToolStarted
-from edgeloop.wire import ErrorFrame, SendMessage, Welcome
+from edgeloop.events import ApprovalDecided, CallJudged, Recorded, ToolFinished, ToolStarted
+from edgeloop.wire import ErrorFrame, PendingCall, SendMessage, Welcome
 from edgeloop_client.connection import Connection
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import ClientError, MessageRefused
 from edgeloop_client.identity import claim
 from edgeloop_client.journal import Journal
+from edgeloop_client.questions import Questions
 from edgeloop_client.runner import Asker, Assignment, Runner
 from edgeloop_client.terminal import Screen
 from edgeloop_client.tools import LOCAL_TOOLS, Tool
@@ -24,6 +25,8 @@ from edgeloop_client.tools.base import Workspace
 from edgeloop_client.tools.root import Root
 from edgeloop_client.turn import Json, Turn, report
 from edgeloop_client.view import Change, Restarted
+
+QUESTIONED = (CallJudged, ApprovalDecided, ToolFinished)
 
 
 class Client:
@@ -51,6 +54,9 @@ class Client:
             tools=tuple(tool.spec for tool in tools.values()) if root is not None else None,
         )
         self._journal = Journal(home / "runs.sqlite")
+        self._questions = Questions(
+            asker=asker, tools=tools, decide=self.connection.send, must_answer=root is not None
+        )
         self._runner: Runner | None = None
         if root is not None:
             self._runner = Runner(
@@ -61,6 +67,7 @@ class Client:
                 deliver=self.connection.send,
             )
         self._live = False
+        self._pending: tuple[PendingCall, ...] = ()
         self._caught_up = asyncio.Event()
         self._over = asyncio.Event()
         self._failure: ClientError | None = None
@@ -75,9 +82,11 @@ class Client:
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._questions.close()
         if self._runner is not None:
             await self._runner.close()
         self._journal.close()
+        self._identity.release()
 
     # --- what a person does -----------------------------------------------------------------------------------------
 
@@ -145,6 +154,8 @@ class Client:
         match change:
             case Recorded():
                 self._tool(change)
+                if self._live and isinstance(change.event, QUESTIONED):
+                    self._questions.update(self.connection.view)
             case Restarted() if self.turn.lost:
                 self._fail(ClientError(f"agent {self.endpoint.agent!r} was deleted, and the turn with it"))
             case _:
@@ -153,27 +164,28 @@ class Client:
             self._over.set()
 
     def welcomed(self, welcome: Welcome) -> None:
-        """Take up the calls that were assigned before."""
-        if self._runner is None:
-            return
-        self._runner.belongs_to(welcome.log)
-        for call in welcome.pending:
-            self._runner.assign(
-                Assignment(call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments)
-            )
+        """Note the calls that were assigned before: whether a person allowed them is in the missed events."""
+        if self._runner is not None:
+            self._runner.belongs_to(welcome.log)
+        self._pending = welcome.pending
 
     def synced(self) -> None:
-        """From here on everything is live."""
+        """Take up the calls that were assigned before; from here on everything is live."""
         self._live = True
         self._caught_up.set()
+        for call in self._pending:
+            self._assign(call.call, call.epoch)
+        self._questions.update(self.connection.view)
 
     def refused(self, error: ErrorFrame) -> None:
         """Take a refusal: of a message it ends the wait, of a result it is told."""
         text = f"{error.message}" + (f" (expected {error.expected})" if error.expected else "")
         if error.ref == self.turn.message:
             self._fail(MessageRefused(f"the message was refused: {text}"))
+        elif error.ref is not None and self._questions.refused(error.ref):
+            self.screen.notice(f"allowed once: {text}", "yellow")
         else:
-            self.screen.notice(f"the result of {error.ref} was refused: {text}", "yellow")
+            self.screen.notice(f"what was sent about {error.ref} was refused: {text}", "yellow")
 
     def lost(self, why: str, seconds: float) -> None:
         """Tell that the connection went."""
@@ -185,14 +197,25 @@ class Client:
             return
         match recorded.event:
             case ToolStarted() as event if self._live and event.runner == self._identity.client:
-                call = self.connection.view.calls[event.call]
-                self._runner.assign(
-                    Assignment(call=call.call, epoch=event.epoch, name=call.name, arguments=call.arguments)
-                )
+                self._assign(event.call, event.epoch)
             case ToolFinished() as event:
                 self._runner.drop(event.call)
             case _:
                 pass
+
+    def _assign(self, number: str, epoch: int) -> None:
+        call = self.connection.view.calls.get(number)
+        if self._runner is None or call is None:
+            return
+        self._runner.assign(
+            Assignment(
+                call=call.call,
+                epoch=epoch,
+                name=call.name,
+                arguments=call.arguments,
+                consent=call.has_consent,
+            )
+        )
 
     def _is_own(self, change: Change) -> bool:
         """Whether the person typed it here."""

@@ -15,10 +15,18 @@ from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from edgeloop.events import Recorded, StopRequested, ToolFinished, TurnFinished, UserMessageReceived
+from edgeloop.events import (
+    ApprovalDecided,
+    Recorded,
+    StopRequested,
+    ToolFinished,
+    TurnFinished,
+    UserMessageReceived,
+)
 from edgeloop.tools import ToolSpec
 from edgeloop.wire import (
     PROTOCOL_VERSION,
+    Decide,
     Duplicate,
     ErrorFrame,
     Hello,
@@ -41,6 +49,10 @@ CLOSE_TIMEOUT = 2.0
 MAX_FRAME = 64 << 20
 MAX_BAD = 5
 """Sockets in a row that brought nothing but frames which make no sense: the other side is no session we know."""
+
+
+Kept = SendMessage | ToolResult | Decide
+"""What is kept until the log has it; by its message's id or its call's."""
 
 
 class Listener(Protocol):
@@ -94,26 +106,29 @@ class Connection:
         self._client = client
         self._listener = listener
         self._tools = tools
-        self._outbox: dict[str, SendMessage | ToolResult] = {}
+        self._outbox: dict[str, Kept] = {}
         self._unsent: list[str] = []
         self._stop = False
         self._stop_unsent = False
+        self._stop_covers: set[str] = set()
         self._synced = False
         self._wake = asyncio.Event()
 
     # --- what a client sends ----------------------------------------------------------------------------------------
 
-    def send(self, frame: SendMessage | ToolResult) -> None:
-        """Send a message or a result, until it is in the log."""
+    def send(self, frame: Kept) -> None:
+        """Send a message, a result or an answer, until the log has it."""
         ref = _ref(frame)
         self._outbox[ref] = frame
         self._unsent.append(ref)
-        self.view.sent(frame)
+        if not isinstance(frame, Decide):
+            self.view.sent(frame)
         self._wake.set()
 
     def stop(self) -> None:
-        """Stop the turn, until the log says so."""
+        """Stop the turn and what was asked so far, until the log says so."""
         self._stop = self._stop_unsent = True
+        self._stop_covers = set(self._outbox)
         self._wake.set()
 
     @property
@@ -251,6 +266,8 @@ class Connection:
                 self._settle(event.id)
             case ToolFinished() as event:
                 self._settle(event.call)
+            case ApprovalDecided() as event if isinstance(self._outbox.get(event.call), Decide):
+                self._settle(event.call)
             case StopRequested() | TurnFinished():
                 self._stop = self._stop_unsent = False
             case _:
@@ -275,8 +292,6 @@ class Connection:
         """After a loss: what the missed events did not answer is sent again, and new things may be."""
         self._synced = True
         self._unsent = list(self._outbox)
-        # A stop whose turn is over must not hit the next one.
-        self._stop = self._stop and (self.view.phase != "idle" or bool(self._unsent))
         self._stop_unsent = self._stop
         self._wake.set()
 
@@ -298,18 +313,24 @@ class Connection:
                 while self._synced and (frame := self._next()) is not None:
                     await self._write(socket, frame)
 
-    def _next(self) -> SendMessage | ToolResult | Stop | None:
+    def _next(self) -> Kept | Stop | None:
+        # A stop comes after what was asked before it, and before what was asked after.
+        if self._stop_unsent and self._stop_covers.isdisjoint(self._unsent):
+            self._stop_unsent = False
+            if self._stop_matters:
+                return Stop()
         while self._unsent:
             frame = self._outbox.get(self._unsent.pop(0))
             if frame is not None:
                 return frame
-        # After the messages: a stop is meant for everything asked before it.
-        if self._stop_unsent:
-            self._stop_unsent = False
-            return Stop()
         return None
 
-    async def _write(self, socket: ClientConnection, frame: Hello | SendMessage | ToolResult | Stop) -> None:
+    @property
+    def _stop_matters(self) -> bool:
+        """Whether what it was meant for can still be under way: it must not hit a later turn."""
+        return self.view.phase != "idle" or not self._stop_covers.isdisjoint(self._outbox)
+
+    async def _write(self, socket: ClientConnection, frame: Hello | Kept | Stop) -> None:
         data = frame.model_dump_json(exclude_none=True)
         self.bytes_up += frame_bytes(len(data.encode()), masked=True)
         await socket.send(data)
@@ -326,7 +347,7 @@ def frame_bytes(payload: int, *, masked: bool) -> int:
     return 2 + length + (4 if masked else 0) + payload
 
 
-def _ref(frame: SendMessage | ToolResult) -> str:
+def _ref(frame: Kept) -> str:
     return frame.id if isinstance(frame, SendMessage) else frame.call
 
 

@@ -23,11 +23,15 @@ def state_home() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A client id, held until the process ends."""
+    """A client id, held until it is released or the process ends."""
 
     client: str
     lock: IO[str] | None
-    """Kept open: closing it gives the id away."""
+
+    def release(self) -> None:
+        """Give the id away: the next client of this directory has it."""
+        if self.lock is not None:
+            self.lock.close()
 
 
 def claim(directory: Path | None, *, home: Path) -> Identity:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from edgeloop.events import Outcome
 from edgeloop.wire import MAX_RESULT_BYTES, ToolResult
@@ -28,11 +28,14 @@ DENIED = (
 UNKNOWN = "The client was restarted while this ran. Whether it took effect is not known: check before doing it again."
 
 
+Answer = Literal["no", "once", "session"]
+
+
 class Asker(Protocol):
     """Asks the person whether a call may run."""
 
-    async def allow(self, name: str, question: str) -> bool:
-        """Give the person's answer.
+    async def answer(self, name: str, question: str) -> Answer:
+        """Give the person's answer; `session` also means its like from now on.
 
         Raises:
             ToolDenied: nobody is there to answer.
@@ -42,12 +45,13 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """A call this client is to run."""
+    """A call this client is to run; with `consent` a person has allowed it already."""
 
     call: str
     epoch: int
     name: str
     arguments: str
+    consent: bool = False
 
 
 @dataclass(kw_only=True)
@@ -156,7 +160,8 @@ class Runner:
         before = self._journal.find(key)
         if before is not None:
             return before.ended or ("lost", UNKNOWN)
-        if tool.asks is not None and not await self._asker.allow(tool.name, tool.asks(arguments)):
+        asked = tool.guarded and not given.consent
+        if asked and await self._asker.answer(tool.name, tool.question(arguments)) == "no":
             raise ToolDenied(DENIED)
         self._journal.begin(key)
         ended = await self._end(self._run_ok(tool, arguments, running), tool.name)
@@ -176,6 +181,8 @@ class Runner:
         running.began = time.monotonic()  # what a person took to answer is not the tool's time
         work = functools.partial(tool.run, self._workspace, arguments, running.cancel)
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # Where nobody waits for it any more, how it ends is nobody's concern.
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         done, _ = await asyncio.wait({future}, timeout=tool.deadline_ms / 1000 or None)
         if not done:
             running.cancel.set()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeloop.events import (
+    ApprovalDecided,
     Recorded,
     RetryScheduled,
     StepFailed,
@@ -23,6 +24,7 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop_client.errors import ToolDenied
+from edgeloop_client.runner import Answer
 from edgeloop_client.view import CallSeen, Change, Fresh, View
 
 UNATTENDED = (
@@ -30,6 +32,7 @@ UNATTENDED = (
 )
 MAX_ARGUMENTS = 100
 _MARKS = {"ok": ("✓", "green"), "denied": ("⊘", "yellow"), "cancelled": ("⊘", "yellow")}
+_ANSWERS: dict[str, Answer] = {"y": "once", "yes": "once", "a": "session", "always": "session"}
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -82,7 +85,7 @@ class Screen:
         self._break()
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column(style="dim")
-        table.add_column(justify="right")
+        table.add_column()
         for name, value in rows:
             table.add_row(name, value)
         self.console.print()
@@ -107,6 +110,10 @@ class Screen:
         match recorded.event:
             case UserMessageReceived() as event:
                 self._line(f"> {event.text}", "bold")
+            case ApprovalDecided() as event:
+                call = view.calls[event.call]
+                verb = "allowed" if event.allowed else "refused"
+                self._line(f"  {call.name} {one_line(call.arguments)}  {verb} by {event.by}", "dim")
             case ToolStarted() as event:
                 call = view.calls[event.call]
                 self._line(f"→ {call.name} {one_line(call.arguments)}  running", "cyan")
@@ -149,22 +156,22 @@ class Asker:
         self._always = always
         self._one = asyncio.Lock()
 
-    async def allow(self, name: str, question: str) -> bool:
+    async def answer(self, name: str, question: str) -> Answer:
         """Give the person's answer.
 
         Raises:
             ToolDenied: nobody is there to answer.
         """
         if self._always:
-            return True
+            return "once"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ToolDenied(UNATTENDED)
         async with self._one:
             self._screen.notice(f"{name} wants to run:", "bold yellow")
             self._screen.notice(question, "bold")
-            self._screen.text("allow? [y/N] ", "bold yellow")
+            self._screen.text("allow? [y]es, [a]lways in this session, [N]o: ", "bold yellow")
             answer = await _line(sys.stdin.fileno())
-            return answer.strip().lower() in ("y", "yes")
+            return _ANSWERS.get(answer.strip().lower(), "no")
 
 
 async def _line(descriptor: int) -> str:

@@ -15,9 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgeloop.autonomy import Verdict
 from edgeloop.events import (
+    ApprovalDecided,
     BlockFinished,
     BlockType,
+    CallJudged,
     ConfigChanged,
     Event,
     Outcome,
@@ -55,6 +58,7 @@ from edgeloop.wire import (
 from edgeloop_client.errors import Gap
 
 Frame = Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame
+CallEvent = ToolCallCompleted | CallJudged | ApprovalDecided | ToolStarted | ToolFinished
 Where = tuple[int, int, int]
 """Step, attempt and block."""
 
@@ -81,8 +85,21 @@ class CallSeen:
     state: Literal["waiting", "running"] | Outcome = "waiting"
     runner: str | None = None
     epoch: int = 0
+    verdict: Verdict | None = None
+    judged_by: str = ""
+    approved: bool | None = None
     content: str = ""
     ms: int = 0
+
+    @property
+    def has_consent(self) -> bool:
+        """Whether a person allowed it: this call, or its like for the session."""
+        return self.approved is True or (self.verdict == "allow" and self.judged_by.startswith("grant "))
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the session waits for a person's answer about it."""
+        return self.state == "waiting" and self.verdict == "ask" and self.approved is None
 
 
 @dataclass(kw_only=True)
@@ -153,6 +170,7 @@ class View:
     usage: Usage = Usage()
     turns: int = 0
     ended: TurnFinished | None = None
+    _current: dict[str, CallSeen] = field(default_factory=lambda: dict[str, CallSeen]())
     live: dict[Where, _Live] = field(default_factory=lambda: dict[Where, _Live](), compare=False)
     opened: dict[Where, str] = field(default_factory=lambda: dict[Where, str](), compare=False)
     _streamed: Where | None = field(default=None, compare=False)
@@ -176,6 +194,11 @@ class View:
     def answer(self) -> str:
         """What the model said last."""
         return self.steps[max(self.steps)].text if self.steps else ""
+
+    @property
+    def current_calls(self) -> list[CallSeen]:
+        """The calls of the step under way, in no order; those of earlier steps all have their outcome."""
+        return list(self._current.values())
 
     @property
     def position(self) -> StreamPosition | None:
@@ -365,6 +388,7 @@ class View:
                 self._sent.pop(event.id, None)
             case StepStarted():
                 self.steps[event.step] = StepSeen(step=event.step, attempt=event.attempt)
+                self._current.clear()
                 self._drop_live(event.step, event.attempt)
             case BlockFinished():
                 self._step(event.step).blocks[event.block] = Block(
@@ -373,7 +397,7 @@ class View:
                 self.live.pop(self._where(event.step, event.block), None)
             case StepFinished() | StepFailed():
                 self._fold_end(event)
-            case ToolCallCompleted() | ToolStarted() | ToolFinished():
+            case ToolCallCompleted() | CallJudged() | ApprovalDecided() | ToolStarted() | ToolFinished():
                 self._fold_call(event)
             case TurnFinished():
                 self.turns += 1
@@ -391,9 +415,9 @@ class View:
         self.usage = add_usage(self.usage, event.usage)
         self.forget_live()
 
-    def _fold_call(self, event: ToolCallCompleted | ToolStarted | ToolFinished) -> None:
+    def _fold_call(self, event: CallEvent) -> None:
         if isinstance(event, ToolCallCompleted):
-            self.calls[event.call] = CallSeen(
+            self.calls[event.call] = self._current[event.call] = CallSeen(
                 call=event.call,
                 step=event.step,
                 block=event.block,
@@ -406,11 +430,16 @@ class View:
         call = self.calls.get(event.call)
         if call is None:
             raise Gap(f"{event.kind} of {event.call!r}, which nobody made")
-        if isinstance(event, ToolStarted):
-            call.state, call.runner, call.epoch = "running", event.runner, event.epoch
-        else:
-            call.state, call.content, call.ms = event.outcome, event.content, event.ms
-            self._sent.pop(event.call, None)
+        match event:
+            case CallJudged():
+                call.verdict, call.judged_by = event.verdict, event.by
+            case ApprovalDecided():
+                call.approved = event.allowed
+            case ToolStarted():
+                call.state, call.runner, call.epoch = "running", event.runner, event.epoch
+            case ToolFinished():
+                call.state, call.content, call.ms = event.outcome, event.content, event.ms
+                self._sent.pop(event.call, None)
 
     def _step(self, number: int) -> StepSeen:
         step = self.steps.get(number)

@@ -26,7 +26,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person chose; `directory` None: no local tools."""
+    """What a person chose; `directory` None: no local tools. `home` None: the person's state folder."""
 
     url: str
     token: str
@@ -34,6 +34,7 @@ class Options:
     directory: Path | None
     as_json: bool = False
     always_yes: bool = False
+    home: Path | None = None
 
 
 def new_agent_id() -> str:
@@ -135,7 +136,8 @@ async def _working(options: Options) -> AsyncGenerator[_Work]:
         screen.notice(f"{endpoint.base} is not https: your token and your files travel in the clear", "red")
     asker = Asker(screen, always=options.always_yes)
     screen.notice(f"agent {visible(options.agent)} at {endpoint.base}")
-    client = Client(endpoint, directory=options.directory, home=state_home(), screen=screen, asker=asker)
+    home = options.home if options.home is not None else state_home()
+    client = Client(endpoint, directory=options.directory, home=home, screen=screen, asker=asker)
     work = _Work(client, options)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:

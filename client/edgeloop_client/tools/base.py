@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgeloop.tools import Effect, ToolSpec
+from edgeloop.tools import Effect, ToolSpec, Touched
 from edgeloop_client.errors import ToolError, ToolTimeout
 from edgeloop_client.tools.root import Root
 
@@ -74,7 +74,11 @@ Run = Callable[[Workspace, Any, Cancel], Output]
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A local tool. `run(workspace, arguments, cancel)` blocks and is called in a thread; `asks` gives the question, if any."""
+    """A local tool. `run(workspace, arguments, cancel)` blocks and is called in a thread.
+
+    `touches` is as in `ToolSpec`; `question` words a call for the person who is asked about it; a `guarded` tool never runs
+    without a person's word, whatever the session's mode allows.
+    """
 
     name: str
     description: str
@@ -82,7 +86,9 @@ class Tool:
     effect: Effect
     run: Run
     deadline_ms: int = READ_DEADLINE_MS
-    asks: Callable[[Any], str] | None = None
+    touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
+    question: Callable[[Any], str] = str
+    guarded: bool = False
 
     @property
     def spec(self) -> ToolSpec:
@@ -93,6 +99,7 @@ class Tool:
             parameters=_plain(self.arguments.model_json_schema()),
             effect=self.effect,
             deadline_ms=self.deadline_ms,
+            touches=self.touches,
         )
 
     def parse(self, arguments: str) -> Any:

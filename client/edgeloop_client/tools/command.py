@@ -249,7 +249,9 @@ RUN = Tool(
     effect="mutate",
     deadline_ms=0,
     run=run_command,
-    asks=question,
+    touches={"command": "command"},
+    question=question,
+    guarded=True,
 )
 OUTPUT = Tool(
     name="read_output",

@@ -17,6 +17,7 @@ from edgeloop_client.tools.text import content_hash, count_lines
 
 MAX_EDITED = 16 << 20
 MAX_CONTENT = 1 << 20
+MAX_ASKED_LINES = 60
 
 
 class Edit(Arguments):
@@ -93,6 +94,25 @@ def write_file(workspace: Workspace, arguments: WriteFile, _cancel: Cancel) -> O
             _check_base(arguments.path, arguments.base_hash, version)
             _replace(place, content, version)
     return _done(place, content) | {"created": make}
+
+
+def edit_question(arguments: EditFile) -> str:
+    """What the person is asked: the file and the changes."""
+    lines = [arguments.path]
+    for edit in arguments.edits:
+        lines += [f"- {line}" for line in edit.search.splitlines()]
+        lines += [f"+ {line}" for line in edit.replace.splitlines()]
+    return _shortened(lines)
+
+
+def write_question(arguments: WriteFile) -> str:
+    """What the person is asked: the file and its new content."""
+    return _shortened([arguments.path, *(f"+ {line}" for line in arguments.content.splitlines())])
+
+
+def _shortened(lines: list[str]) -> str:
+    more = len(lines) - MAX_ASKED_LINES
+    return "\n".join(lines[:MAX_ASKED_LINES] + ([f"… and {more} lines more"] if more > 0 else []))
 
 
 def _done(place: Place, content: bytes) -> Output:
@@ -208,6 +228,8 @@ EDIT = Tool(
     arguments=EditFile,
     effect="mutate",
     run=edit_file,
+    touches={"path": "path"},
+    question=edit_question,
 )
 WRITE = Tool(
     name="write_file",
@@ -215,4 +237,6 @@ WRITE = Tool(
     arguments=WriteFile,
     effect="mutate",
     run=write_file,
+    touches={"path": "path"},
+    question=write_question,
 )

@@ -153,4 +153,5 @@ TOOL = Tool(
     arguments=ListFiles,
     effect="read",
     run=list_files,
+    touches={"path": "path"},
 )

@@ -93,4 +93,5 @@ TOOL = Tool(
     arguments=ReadFile,
     effect="read",
     run=read_file,
+    touches={"path": "path"},
 )

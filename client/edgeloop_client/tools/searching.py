@@ -179,4 +179,5 @@ TOOL = Tool(
     arguments=Search,
     effect="read",
     run=search,
+    touches={"path": "path"},
 )
