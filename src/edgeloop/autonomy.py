@@ -16,7 +16,7 @@ import re
 import shlex
 from functools import lru_cache
 from posixpath import normpath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -132,15 +132,17 @@ def _values(spec: ToolSpec, arguments: str) -> dict[str, Any]:
     """The arguments that the tool declares as path, command or url."""
     try:
         given: Any = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):  # a model can nest as deep as it likes
         return {}
     if not isinstance(given, dict):
         return {}
-    return {kind: given.get(name) for kind, name in spec.touches.items()}
+    return {kind: cast(dict[str, Any], given).get(name) for kind, name in spec.touches.items()}
 
 
 def _by_mode(mode: Mode, spec: ToolSpec) -> Verdict:
-    harmless = spec.effect == "read" or (spec.effect == "idempotent" and not spec.touches)  # the agent's own notes, say
+    harmless = spec.effect == "read" or (
+        spec.effect == "idempotent" and not spec.touches
+    )  # the agent's own notes, say
     if harmless or mode == "auto":
         return "allow"
     if mode == "plan":

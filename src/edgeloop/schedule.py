@@ -214,7 +214,9 @@ def _call_deadline(state: State, call: Call, world: World) -> int | None:
     limit = tool.spec.deadline_ms if tool is not None else 0
     if call.runner == EDGE:
         return call.started_at + limit if limit else None
-    since = max(call.started_at, world.joined)  # one that was away brings the result it has: give it the time to
+    since = max(
+        call.started_at, world.joined
+    )  # one that was away brings the result it has: give it the time to
     if call.runner in world.hosts:
         return since + limit + RUNNER_GRACE_MS if limit else None
     return since + max(limit, LOST_AFTER_MS) if world.hosts else None

@@ -42,7 +42,8 @@ _CALLS: dict[str, None] = dict.fromkeys(
 
 
 def _row(phase: Phase, *stays: dict[str, None], **moves: Phase) -> dict[str, Phase]:
-    return {kind: phase for group in stays for kind in group} | moves
+    row: dict[str, Phase] = {kind: phase for group in stays for kind in group}
+    return row | moves
 
 
 TRANSITIONS: dict[Phase, dict[str, Phase]] = {

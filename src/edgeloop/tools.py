@@ -5,7 +5,7 @@ Decides when a complete call may start. Does not know how a tool is run, nor whe
 
 import json
 from posixpath import normpath
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -77,7 +77,7 @@ def touched_path(spec: ToolSpec, arguments: str) -> str | None:
         return None
     try:
         given: Any = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):  # a model can nest as deep as it likes
         return None
-    path = given.get(name) if isinstance(given, dict) else None
+    path = cast(dict[str, Any], given).get(name) if isinstance(given, dict) else None
     return normpath(path) if isinstance(path, str) and path else None
