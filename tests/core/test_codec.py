@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -95,6 +95,14 @@ def test_every_version_says_what_it_is_and_can_be_lifted() -> None:
     assert list(upgrades) == list(range(1, codec.CURRENT))
 
 
+def _later(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {"at": record["at"] + 10}
+
+
+def _twice(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {"at": record["at"] * 2}
+
+
 def test_old_records_are_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record of an old version passes every upgrade between it and now."""
     monkeypatch.setattr(codec, "VERSIONS", {1: "One.", 2: "Two.", 3: "Three."})
@@ -102,7 +110,7 @@ def test_old_records_are_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         codec,
         "_UPGRADES",
-        {1: lambda r: r | {"at": r["at"] + 10}, 2: lambda r: r | {"at": r["at"] * 2}},
+        {1: _later, 2: _twice},
     )
     assert decode_batch(json.dumps([GOOD]))[0].at == 22
 
@@ -158,9 +166,9 @@ def test_a_golden_log_replays_to_the_state_beside_it(path: Path) -> None:
 
 def common(now: Any, then: Any) -> Any:
     """What of a state had a name then: later versions may know more."""
-    if isinstance(now, dict) and isinstance(then, dict):
-        return {name: common(now[name], then[name]) for name in then}  # pyright: ignore[reportUnknownVariableType]
-    return now
+    if not isinstance(then, dict):
+        return now
+    return {name: common(now[name], value) for name, value in cast(dict[str, Any], then).items()}
 
 
 @pytest.mark.parametrize(

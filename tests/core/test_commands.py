@@ -16,6 +16,7 @@ from edgeloop.events import (
     Outcome,
     StopRequested,
     ToolFinished,
+    ToolsDeclared,
     UserMessageReceived,
 )
 from edgeloop.state import Call, State
@@ -66,21 +67,28 @@ def test_a_session_keeps_its_model_within_a_provider(case: Choice) -> None:
         assert found == [ConfigChanged(provider=provider, model=model, system=system)]
 
 
+def declared(events: list[Event]) -> ToolsDeclared:
+    """The one event of a declaration."""
+    [event] = events
+    assert isinstance(event, ToolsDeclared)
+    return event
+
+
 def test_tools_are_declared_sorted_and_once() -> None:
-    """Tools of both sides are merged by name; the same declaration again changes nothing; edge tools alone keep local ones."""
+    """Tools of both sides are merged by name; a repeated declaration changes nothing; edge tools alone keep local ones."""
     state = State()
-    local = (spec("b"), spec("d"))
-    [event] = commands.declare_tools(state, edge=(spec("c"),), client="laptop", local=local)
+    local = (spec("d"), spec("b"))
+    event = declared(commands.declare_tools(state, edge=(spec("c"),), client="laptop", local=local))
     assert [(tool.spec.name, tool.place) for tool in event.tools] == [
         ("b", "client"),
         ("c", "edge"),
         ("d", "client"),
-    ]  # type: ignore[union-attr]
-    state.tools, state.tools_client = event.tools, "laptop"  # type: ignore[union-attr]
+    ]
+    state.tools, state.tools_client = event.tools, "laptop"
     assert commands.declare_tools(state, edge=(spec("c"),), client="laptop", local=local) == []
     assert commands.declare_tools(state, edge=(spec("c"),), client=None, local=None) == []
-    [event] = commands.declare_tools(state, edge=(), client="phone", local=())
-    assert (event.tools, event.client) == ((), "phone")  # type: ignore[union-attr]
+    event = declared(commands.declare_tools(state, edge=(), client="phone", local=()))
+    assert (event.tools, event.client) == ((), "phone")
 
 
 @pytest.mark.parametrize(

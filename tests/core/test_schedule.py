@@ -46,7 +46,13 @@ WORLD = World(now=NOW, hosts=("laptop",), mode="auto")
 
 def placed(name: str, place: Place, **fields: Any) -> PlacedTool:
     """A tool with a deadline of a second."""
-    shape = {"name": name, "description": "", "parameters": {}, "effect": "read", "deadline_ms": 1_000}
+    shape: dict[str, Any] = {
+        "name": name,
+        "description": "",
+        "parameters": {},
+        "effect": "read",
+        "deadline_ms": 1_000,
+    }
     return PlacedTool(place=place, spec=ToolSpec.model_validate(shape | fields))
 
 
@@ -61,7 +67,8 @@ TOOLS = (
 
 def call(name: str, number: int = 0, **fields: Any) -> Call:
     """A call of step 3, allowed to run."""
-    return Call(**({"call": f"3.{number}", "name": name, "arguments": "{}", "verdict": "allow"} | fields))
+    shape: dict[str, Any] = {"call": f"3.{number}", "name": name, "arguments": "{}", "verdict": "allow"}
+    return Call(**(shape | fields))
 
 
 def running(name: str, runner: str, *, since: int = 0, number: int = 0, epoch: int = 1) -> Call:

@@ -319,18 +319,21 @@ def lost() -> Sim:
     return Sim(tools=TOOLS, script=[said(Ask("write_here")), said("Lost.")], actions=[act], tools_first=False)
 
 
+def open_question(sim: Sim) -> bool:
+    """Whether a person is asked something."""
+    return any(call.verdict == "ask" for call in sim.state.open_calls)
+
+
 def asking(*, allow: bool | None, scope: Literal["once", "session"] = "once") -> Callable[[], Sim]:
     """A world that asks before writes; the person answers each question, or never."""
 
+    def answer(sim: Sim) -> None:
+        sim.answer(allow=bool(allow), scope=scope)
+
     def make() -> Sim:
         script = [said(Ask("write"), Ask("read")), said(Ask("write_here")), said("Asked.")]
-        sim = Sim(tools=TOOLS, script=script, mode="ask")
-        if allow is not None:
-            open_question = lambda sim: any(call.verdict == "ask" for call in sim.state.open_calls)  # noqa: E731
-            sim.actions = [
-                Action(open_question, lambda sim: sim.answer(allow=allow, scope=scope)) for _ in range(4)
-            ]
-        return sim
+        answers = [] if allow is None else [Action(open_question, answer) for _ in range(4)]
+        return Sim(tools=TOOLS, script=script, mode="ask", actions=answers)
 
     return make
 
@@ -638,6 +641,15 @@ def test_an_effect_comes_with_its_event() -> None:
         RunTool(call="1.0", name="read", arguments='{"p":1}', deadline_ms=60_000),
         CallModel(step=2, attempt=1),
     ] == sim.performed
+
+
+@pytest.mark.parametrize("name", ["read", "write", "nope"])
+def test_arguments_nested_beyond_reason_stop_nobody(name: str) -> None:
+    """Arguments that Python cannot read are judged, run or refused like any others; the turn goes on."""
+    touching = tuple(Tool(name=t.name, effect=t.effect, touches={"path": "path"}) for t in (READ, WRITE))
+    deep = '{"path":' + "[" * 100_000 + "]" * 100_000 + "}"
+    sim = Sim(tools=touching, script=[said(Ask(name, deep), Ask("write")), said("Deep.")]).begin().run()
+    assert sim.ends() == ["done"]
 
 
 # --- any order of anything ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from edgeloop.schedule import World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
 from edgeloop.tools import Effect as SideEffect
-from edgeloop.tools import Place, ToolSpec
+from edgeloop.tools import Place, ToolSpec, Touched
 from edgeloop.transcript import CONTINUE, CallBlock, ModelEntry, ResultsEntry, Transcript, UserEntry
 from edgeloop.wire import Decide, SendMessage, ToolResult
 
@@ -57,6 +57,7 @@ class Tool:
     hangs: bool = False
     outcome: Outcome = "ok"
     deadline_ms: int = 60_000
+    touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
 
     @property
     def spec(self) -> ToolSpec:
@@ -66,6 +67,7 @@ class Tool:
             parameters={"type": "object"},
             effect=self.effect,
             deadline_ms=self.deadline_ms,
+            touches=self.touches,
         )
 
 
