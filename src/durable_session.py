@@ -20,11 +20,11 @@ from edge.convert import to_object, why
 from edge.settings import Settings
 from edge.sockets import peer_of
 from edgeloop.errors import Refused
+from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
     PROTOCOL_VERSION,
     Autonomy,
     Decide,
-    Delta,
     Duplicate,
     ErrorFrame,
     EventsPage,
@@ -39,7 +39,6 @@ from edgeloop.wire import (
     Synced,
     ToolResult,
     Welcome,
-    events_frame,
     parse_autonomy,
     parse_client_frame,
     parse_decide,
@@ -47,7 +46,6 @@ from edgeloop.wire import (
 )
 
 PAGE_EVENTS = 500
-FRAME_EVENTS = 200
 RETRY_START_MS = 30_000
 _SEQ = re.compile(r"[0-9]{1,15}")
 
@@ -241,11 +239,14 @@ class DurableSession(DurableObject):
             questions=self._questions(agent),
         )
         sockets.send(ws, welcome.model_dump_json(exclude_none=True))
-        missed = agent.store.after(0 if reset else hello.after)
-        for start in range(0, len(missed), FRAME_EVENTS):
-            sockets.send(ws, events_frame(missed[start : start + FRAME_EVENTS]))
+        position = None if reset else hello.position
+        for frame in missed_frames(agent.store.after(0 if reset else hello.after), position):
+            sockets.send(ws, frame)
         sockets.send(ws, Synced(seq=head).model_dump_json())
-        self._catch_up(ws, agent, hello)
+        call, blocks = agent.partial()
+        if call is not None:
+            for frame in streaming_frames(call.reader.step, call.reader.attempt, blocks, position):
+                sockets.send(ws, frame)
         agent.sockets.join(ws, hello.client, hello.tools is not None)
         agent.record([])
 
@@ -274,32 +275,6 @@ class DurableSession(DurableObject):
             for call in agent.state.open_calls
             if call.verdict == "ask"
         )
-
-    def _catch_up(self, ws: Any, agent: Agent, hello: Hello) -> None:
-        """Send what a client lacks of the blocks being streamed."""
-        call, blocks = agent.partial()
-        if call is None:
-            return
-        for block in blocks:
-            text = block["text"].encode()
-            where = hello.position
-            known = where is not None and (where.step, where.attempt, where.block) == (
-                call.reader.step,
-                call.reader.attempt,
-                block["block"],
-            )
-            off = where.off if where is not None and known and where.off <= len(text) else 0
-            rest = text[off:].decode("utf-8", "replace")
-            if rest:
-                delta = Delta(
-                    step=call.reader.step,
-                    attempt=call.reader.attempt,
-                    block=block["block"],
-                    kind=block["kind"],
-                    off=off,
-                    text=rest,
-                )
-                sockets.send(ws, delta.model_dump_json())
 
     async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: ARG002
         """A client went. The turn goes on; what it was running waits for it."""
