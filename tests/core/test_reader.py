@@ -142,3 +142,16 @@ def test_the_shown_part_of_a_broken_stream_is_kept() -> None:
     assert partial_blocks(2, [TEXT, EMPTY], count) == [
         BlockFinished(step=2, block=0, type="text", text="né", tokens=3, partial=True)
     ]
+
+
+def test_bytes_of_another_dialect_end_the_attempt_and_keep_what_was_shown() -> None:
+    """What was complete before it are events; text complete after it was shown, so it is kept; calls after it never are."""
+    one = reader()
+    after = TEXT | {"block": 5}
+    assert one.feed([TEXT, {"op": "malformed"}, CALL, after, STOP], count) == [
+        EVENTS[0],
+        BlockFinished(step=2, block=5, type="text", text="né", tokens=3, partial=True),
+    ]
+    end = one.finish(TIMING, 0)
+    assert isinstance(end, StepFailed)
+    assert end.error.cls == "malformed"

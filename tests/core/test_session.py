@@ -550,6 +550,19 @@ def test_stop_aborts_the_stream_and_keeps_the_partial_text() -> None:
     assert sim.ends() == ["stopped"]
 
 
+def test_stop_skips_what_was_queued_before_it() -> None:
+    """A message queued behind the stopped turn starts none of its own; the next one brings it along."""
+    sim = Sim(script=[said("Never."), said("Both.")]).begin()
+    sim.say("queued")
+    sim.stop()
+    sim.run()
+    assert (sim.state.phase, sim.ends()) == ("idle", ["stopped"])
+    sim.say("next")
+    sim.run()
+    assert sim.story()["users"] == ["go", "queued", "next"]
+    assert sim.ends() == ["stopped", "done"]
+
+
 def test_stop_cancels_edge_calls_only() -> None:
     """A running edge call is cancelled as an effect; a client hears of it from the log."""
     tools = (Tool(name="read", hangs=True), Tool(name="read_here", place="client", hangs=True))
