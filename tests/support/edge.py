@@ -148,6 +148,8 @@ class Client:
     delta_bytes: int = 0
     """UTF-8 bytes of block text that came as deltas, over all sockets."""
     closed: tuple[int, str] | None = None
+    fault: Exception | None = None
+    """What the session sent that does not fit what is held; told to whoever waits."""
     _socket: ClientConnection | None = None
     _reader: asyncio.Task[None] | None = None
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -199,6 +201,12 @@ class Client:
             self._socket.transport.abort()
         await self._rest()
 
+    async def stall(self) -> None:
+        """Stop reading: what is sent from now on fills the buffers on the way."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
     async def _rest(self) -> None:
         reader, self._reader, self._socket = self._reader, None, None
         if reader is not None:
@@ -238,7 +246,9 @@ class Client:
     async def until(self, condition: Callable[[], Any], patience: float = PATIENCE) -> None:
         """Wait until the condition holds; it is looked at after every frame."""
         async with asyncio.timeout(patience), self._moved:
-            await self._moved.wait_for(lambda: bool(condition()))
+            await self._moved.wait_for(lambda: self.fault is not None or bool(condition()))
+        if self.fault is not None:
+            raise self.fault
 
     async def until_event(self, kind: str, times: int = 1, patience: float = PATIENCE) -> None:
         """Wait until this socket brought so many events of a kind."""
@@ -255,12 +265,16 @@ class Client:
                 frame = parse_server_frame(data)
                 self.frames.append(frame)
                 self._take(frame)
-                async with self._moved:
-                    self._moved.notify_all()
+                await self._tell()
                 await self._work(frame)
         except ConnectionClosed:
             pass
+        except Exception as error:
+            self.fault = error
         self.closed = (socket.close_code or 1006, socket.close_reason or "")
+        await self._tell()
+
+    async def _tell(self) -> None:
         async with self._moved:
             self._moved.notify_all()
 
