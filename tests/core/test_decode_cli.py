@@ -1,0 +1,38 @@
+"""`edgeloop decode`: a recorded stream as lines of JSON."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop_client.decode import DIALECTS, decode_file
+
+STREAMS = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_example_streams_decode_to_their_lines(dialect: str) -> None:
+    """One stream of each dialect lies in the repository with the lines it must decode to."""
+    out = io.StringIO()
+    assert decode_file(str(STREAMS / f"{dialect}.sse"), dialect, out)
+    expected = (STREAMS / f"{dialect}.jsonl").read_text(encoding="utf-8")
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [
+        json.loads(line) for line in expected.splitlines()
+    ]
+
+
+def test_standard_input_and_a_bad_end() -> None:
+    """`-` reads standard input; a stream that ended in an error is told by the answer."""
+    out = io.StringIO()
+    cut = (STREAMS / "anthropic.sse").read_bytes()[:-100]
+    assert not decode_file("-", "anthropic", out, stdin=io.BytesIO(cut))
+    assert json.loads(out.getvalue().splitlines()[-1])["class"] == "truncated"
+
+
+def test_unknown_names_are_refused() -> None:
+    """A dialect that is none, a file that is not there."""
+    with pytest.raises(ValueError, match="'gpt'"):
+        decode_file("-", "gpt", io.StringIO(), stdin=io.BytesIO())
+    with pytest.raises(OSError, match="absent"):
+        decode_file("absent.sse", "gemini", io.StringIO())
