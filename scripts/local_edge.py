@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from scripts.pyodide_bundle import ROOT, Bundle, current
-from scripts.setup import node_binary
+from scripts.setup import WORKER_PACKAGES, node_binary
 
 WRANGLER = ROOT / "node_modules" / "wrangler" / "bin" / "wrangler.js"
 RUNS = ROOT / ".edgeloop" / "runs"
@@ -47,7 +47,8 @@ class LocalEdge:
     `variables` become the Worker's vars and secrets (through a private file, so that none shows in a process list).
     `persist_to` keeps the Durable Objects' SQLite; without it the state goes with stop(). Never give two edges that run
     at once the same folder: both would write the same databases, without any error. `private_copy` runs a copy of
-    the sources, so that an edit meanwhile does not restart the Worker (wrangler watches them).
+    the sources, so that an edit meanwhile does not restart the Worker (wrangler watches them). `python` false runs a project
+    that has no Python, with the flags of its own wrangler.toml.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LocalEdge:
         persist_to: Path | None = None,
         root: Path = ROOT,
         private_copy: bool = False,
+        python: bool = True,
         compatibility_date: str | None = None,
         log_to: Path | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class LocalEdge:
         self.persist_to = persist_to
         self.root = root
         self.private_copy = private_copy
+        self.python = python
         self.compatibility_date = compatibility_date
         self.url = ""
         self.start_seconds = 0.0
@@ -154,9 +157,6 @@ class LocalEdge:
 
     def _arguments(self, folder: Path, bundle: Bundle) -> list[str]:
         project = _copy_sources(self.root, folder / "project") if self.private_copy else self.root
-        flags = ["python_workers"]
-        if bundle.source == "assembled":
-            flags += ["python_workers_development", "experimental"]
         arguments = [
             f"--config={project / 'wrangler.toml'}",
             f"--env-file={_write_variables(folder / 'variables.env', self.variables)}",
@@ -165,9 +165,9 @@ class LocalEdge:
             f"--port={self.port}",
             "--inspector-port=0",
             "--show-interactive-dev-session=false",
-            "--compatibility-flags",
-            *flags,
         ]
+        if self.python:
+            arguments += ["--compatibility-flags", *_python_flags(bundle)]
         if self.compatibility_date is not None:
             arguments.append(f"--compatibility-date={self.compatibility_date}")
         return arguments
@@ -235,6 +235,11 @@ class LocalEdge:
         return self._folder
 
 
+def _python_flags(bundle: Bundle) -> list[str]:
+    development = ["python_workers_development", "experimental"] if bundle.source == "assembled" else []
+    return ["python_workers", *development]
+
+
 # --- files wrangler is given ---------------------------------------------------------------------------------------
 
 
@@ -282,7 +287,7 @@ def _copy_sources(root: Path, target: Path) -> Path:
     target.mkdir()
     shutil.copy2(root / "wrangler.toml", target)
     shutil.copytree(root / "src", target / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (target / "python_modules").symlink_to(root / "python_modules", target_is_directory=True)
+    (target / "python_modules").symlink_to(WORKER_PACKAGES, target_is_directory=True)
     return target
 
 

@@ -1,0 +1,146 @@
+"""The Workers that are measured beside each other: ours, and the peers under bench/peers, each in a workerd of its own.
+
+Viewers speak to the Worker's own process, not to wrangler's development proxy in front of it: the proxy would add its own
+cost to every contestant's.
+"""
+
+import hashlib
+import os
+import secrets
+import subprocess
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench._load import Provider, say
+from scripts.local_edge import LocalEdge, LocalEdgeError
+from scripts.setup import ROOT, STATE, VENV, node_binary
+
+PEERS = ROOT / "bench" / "peers"
+LISTENING = "0A"  # of /proc/net/tcp's state column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A running Worker: how to speak to it (bench/load/protocols.mjs) and which process it is."""
+
+    name: str
+    protocol: str
+    url: str
+    pid: int
+    token: str = field(repr=False, default="")
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """What a load tool must know of it, and `more`."""
+        return {"protocol": self.protocol, "url": self.url, "pid": self.pid, "token": self.token, **more}
+
+
+class Contestants:
+    """Starts contestants and ends them all together."""
+
+    def __init__(self, stack: ExitStack, provider: Provider) -> None:
+        self._stack = stack
+        self._provider = provider
+
+    def edgeloop(self, dialect: str = "openai", **variables: str) -> Contestant:
+        """Ours, as it ships: a real token, the real provider adapter, the edge's own tools."""
+        token = secrets.token_urlsafe(24)
+        edge = LocalEdge(
+            private_copy=True,
+            variables={
+                "EDGELOOP_TOKEN": token,
+                "EDGELOOP_PROVIDER": dialect,
+                "EDGELOOP_BASE_URL": self._provider.url,
+                "EDGELOOP_MODEL": "bench",
+                "EDGELOOP_MODE": "auto",
+                "EDGELOOP_FETCH_HOSTS": self._provider.host,
+                **variables,
+            },
+        )
+        return self._start("edgeloop", "edgeloop", edge, token)
+
+    def js_pump(self) -> Contestant:
+        """The bare JavaScript pump."""
+        return self._start("js pump", "plain", self._peer("js-pump", python=False, private_copy=True))
+
+    def python_naive(self) -> Contestant:
+        """A Python handler per chunk."""
+        return self._start("python per chunk", "plain", self._peer("python-naive", private_copy=True))
+
+    def agents_sdk(self, folder: str = "agents-sdk", dialect: str = "openai") -> Contestant:
+        """A plain `AIChatAgent`."""
+        install(PEERS / folder)
+        return self._start(folder, "agents-sdk", self._peer(folder, python=False, DIALECT=dialect))
+
+    def _peer(
+        self, folder: str, *, python: bool = True, private_copy: bool = False, **more: str
+    ) -> LocalEdge:
+        variables = {"MODEL_URL": self._provider.url, "MODEL": "bench", **more}
+        return LocalEdge(root=PEERS / folder, python=python, private_copy=private_copy, variables=variables)
+
+    def _start(self, name: str, protocol: str, edge: LocalEdge, token: str = "") -> Contestant:
+        self._stack.enter_context(edge)
+        pid = edge.workerd_pid()
+        say(f"{name} is up ({edge.start_seconds:.1f} s)")
+        return Contestant(name=name, protocol=protocol, url=own_url(pid), pid=pid, token=token)
+
+
+def own_url(pid: int) -> str:
+    """The address at which a Worker's own process answers /healthz.
+
+    Raises:
+        LocalEdgeError: none of its ports does.
+    """
+    for port in _listening(pid):
+        url = f"http://127.0.0.1:{port}"
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+                if answer.status == 200:
+                    return url
+        except OSError:
+            continue  # the inspector's port, or the debugger's
+    raise LocalEdgeError(f"process {pid}: no port answers /healthz")
+
+
+def _listening(pid: int) -> list[int]:
+    sockets = set[str]()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            sockets.add(os.readlink(descriptor))
+        except OSError:
+            continue  # closed meanwhile
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    mine = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
+    return [int(row[1].split(":")[1], 16) for row in mine]
+
+
+def install(folder: Path) -> None:
+    """Install a peer's npm packages from its lock, if that has changed since.
+
+    Raises:
+        LocalEdgeError: npm failed.
+    """
+    stamp = STATE / "stamps" / f"peer-{folder.name}"
+    key = hashlib.sha256(b"".join((folder / name).read_bytes() for name in _INPUTS)).hexdigest()
+    if (folder / "node_modules").is_dir() and stamp.is_file() and stamp.read_text() == key:
+        return
+    say(f"installing {folder.name}'s npm packages (once) ...")
+    path = os.pathsep.join([str(node_binary().parent), str(VENV / "bin"), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [str(VENV / "bin" / "npm"), "ci", "--loglevel=error"],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise LocalEdgeError(f"npm ci in {folder.name}: {(done.stdout + done.stderr).strip()[-2000:]}")
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(key)
+
+
+_INPUTS = ("package.json", "package-lock.json", ".npmrc")
