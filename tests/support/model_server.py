@@ -39,6 +39,13 @@ class ModelServerHandle:
             if r.method == "POST" and r.path.startswith(path) and r.body is not None
         ]
 
+    def await_answers(self, count: int, seconds: float = 5) -> list[dict[str, Any]]:
+        """The answers once there are so many: an answer is noted just after its last byte was sent."""
+        until = time.monotonic() + seconds
+        while len(self.answers) < count and time.monotonic() < until:
+            time.sleep(0.005)
+        return list(self.answers)
+
     def clear(self) -> None:
         """Forget what was received and answered."""
         self.requests.clear()

@@ -21,7 +21,7 @@ from edgeloop_client.model.conversation import (
 )
 from edgeloop_client.model.dialect import Block, Incoming, Json, Prompt, read_json, render
 from edgeloop_client.model.errors import Refused, bad
-from edgeloop_client.model.shapes import is_array, is_object
+from edgeloop_client.model.shapes import is_array, is_object, objects
 
 _FIELDS = frozenset(
     """model max_tokens messages system tools tool_choice stream cache_control metadata temperature top_p top_k thinking
@@ -319,7 +319,11 @@ def _mark(block: Json, where: str) -> Ttl | None:
 
 
 def _check_marks(body: Json, messages: list[Json]) -> None:
-    blocks = [*objects(body.get("tools")), *_system(body), *(block for message in messages for block in message["content"])]
+    blocks = [
+        *objects(body.get("tools")),
+        *_system(body),
+        *(block for message in messages for block in message["content"]),
+    ]
     marks = [mark for block in blocks if (mark := _mark(block, "cache_control"))]
     automatic, own = _mark(body, "body"), _mark(blocks[-1], "messages")
     if automatic and own is None:

@@ -256,7 +256,9 @@ def _check_pairs(messages: list[Json]) -> None:
             continue
         _check_none_waiting(waiting, number)
         waiting = (
-            [call["id"] for call in objects(message.get("tool_calls"))] if message["role"] == "assistant" else []
+            [call["id"] for call in objects(message.get("tool_calls"))]
+            if message["role"] == "assistant"
+            else []
         )
     _check_none_waiting(waiting, len(messages))
 

@@ -68,7 +68,7 @@ def _patterns(findings: Findings) -> list[str]:
 
 
 def picks(findings: Findings) -> list[str]:
-    """The files to read: what introduces the rest, the largest texts, then one of each kind from directories not seen yet.
+    """The files to read: what introduces the rest, the largest texts, then one of each kind, those not chosen yet first.
 
     Depends on the listing only, so it is the same in every step.
     """
@@ -77,7 +77,8 @@ def picks(findings: Findings) -> list[str]:
     chosen = [str(entry["path"]) for entry in texts if _introduces(str(entry["path"]))][:2]
     largest = sorted(texts, key=lambda entry: (not written(entry), -int(entry["lines"]), str(entry["path"])))
     chosen += [str(entry["path"]) for entry in largest[:2]]
-    chosen += _sample(findings, texts)
+    kinds = {findings.entries[path].get("kind") for path in chosen}
+    chosen += sorted(_sample(findings, texts), key=lambda path: findings.entries[path].get("kind") in kinds)
     return list(dict.fromkeys(chosen))[:MAX_READS]
 
 

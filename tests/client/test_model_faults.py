@@ -1,0 +1,145 @@
+"""Faults of the model server: each shows itself as a real provider's would, as often and where the options say."""
+
+import json
+import time
+
+import httpx
+import pytest
+
+from edgeloop_client.model.options import OptionError, make_options, parse_options
+from tests.support.model_client import ANTHROPIC, BODIES, anthropic_body, post, said, stream
+from tests.support.model_server import start_model_server
+
+WORDS = " ".join(f"word{number}" for number in range(50))
+BOTH = pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+
+
+@pytest.fixture(scope="module")
+def server():
+    with start_model_server() as handle:
+        yield handle
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("fault", "anthropic", "openai"),
+    [
+        ("429", "rate_limit_error", "rate_limit_exceeded"),
+        ("500", "api_error", "server_error"),
+        ("503", "api_error", "server_is_overloaded"),
+        ("529", "overloaded_error", "server_is_overloaded"),
+    ],
+)
+def test_status_fault_is_the_providers_own_error(server, dialect, fault, anthropic, openai):
+    """The status, the type in the provider's words, and a hint with 429 only."""
+    response = stream_status(server, dialect, f"echo:fault={fault},retry_after=2.5")
+    error = response.json()["error"]
+    assert response.status_code == int(fault)
+    assert response.headers.get("retry-after") == ("2.5" if fault == "429" else None)
+    assert error["type"] == anthropic if dialect == "anthropic" else openai in (error["type"], error["code"])
+
+
+def stream_status(server, dialect, model) -> httpx.Response:
+    return post(server.url, dialect, {**BODIES[dialect](model, WORDS), "stream": True})
+
+
+@BOTH
+def test_fault_times_lets_the_retry_succeed(server, dialect):
+    """Two failures, then success; another conversation and another fault_key count for themselves."""
+    model = f"echo:fault=529,fault_times=2,fault_key={dialect}"
+    assert [stream_status(server, dialect, model).status_code for _ in range(4)] == [529, 529, 200, 200]
+    other = BODIES[dialect](model, "another conversation")
+    assert post(server.url, dialect, other).status_code == 529
+    assert stream_status(server, dialect, model + "b").status_code == 529
+
+
+def test_fault_after_spares_the_first_requests(server):
+    """The second request of a conversation fails, once."""
+    model = "echo:fault=500,fault_after=1,fault_times=1"
+    statuses = [stream_status(server, "anthropic", model).status_code for _ in range(4)]
+    assert statuses == [200, 500, 200, 200]
+
+
+@BOTH
+def test_cut_closes_the_connection_after_so_many_deltas(server, dialect):
+    """What was sent before arrives; the end does not."""
+    answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=cut,fault_at=7", WORDS))
+    assert answer.status == 200
+    assert isinstance(answer.broke, httpx.RemoteProtocolError)
+    assert WORDS.startswith(said(dialect, answer))
+    assert len([part for part in answer.data if "delta" in json.dumps(part)]) >= 7
+    assert not any("stop_reason" in json.dumps(event.get("delta", "")) for event in answer.data)
+
+
+@BOTH
+def test_cut_of_a_short_answer_comes_before_its_end(server, dialect):
+    """An answer with fewer deltas than `fault_at` is cut all the same."""
+    answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=cut,fault_at=99", "hi"))
+    assert said(dialect, answer) == "hi"
+    assert answer.broke is not None
+
+
+@BOTH
+def test_error_event_ends_a_stream_that_began_well(server, dialect):
+    """HTTP says 200 and ends well; the error is an event."""
+    answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=error,fault_at=2", WORDS))
+    assert (answer.status, answer.broke) == (200, None)
+    assert "error" in answer.data[-1]
+    assert answer.data[-1]["error"]["message"] == "Overloaded"
+
+
+@BOTH
+def test_malformed_event_stands_among_good_ones(server, dialect):
+    """One event is broken JSON; those around it are whole."""
+    answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=malformed,fault_at=2", WORDS))
+    broken = [event for event in answer.data if isinstance(event, bytes) and event != b"[DONE]"]
+    assert len(broken) == 1
+    assert said(dialect, answer) == WORDS
+
+
+@BOTH
+def test_silence_keeps_the_connection_and_says_no_more(server, dialect):
+    """A client with a deadline gives up by itself; the server is none the worse."""
+    body = BODIES[dialect]("echo:fault=silence,fault_at=2", WORDS)
+    started = time.monotonic()
+    answer = stream(server.url, dialect, body, timeout=0.5)
+    assert isinstance(answer.broke, httpx.ReadTimeout)
+    assert time.monotonic() - started >= 0.5
+    assert 0 < len(said(dialect, answer)) < len(WORDS)
+    assert stream_status(server, dialect, "echo").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("cut", httpx.RemoteProtocolError), ("silence", httpx.ReadTimeout), ("malformed", ValueError)],
+)
+def test_faults_of_an_answer_that_is_no_stream(server, fault, error):
+    """Half a body, no answer at all, or broken JSON."""
+    body = anthropic_body(f"echo:fault={fault}", WORDS)
+    with pytest.raises(error):
+        httpx.post(server.url + "/v1/messages", json=body, headers=ANTHROPIC, timeout=0.5).json()
+
+
+def test_client_that_leaves_ends_its_answer(server):
+    """An answer of hours stops being made when nobody reads it any more."""
+    script = json.dumps({"steps": [{"deltas": 100_000, "per_s": 100}]})
+    body = {**anthropic_body("script", script, max_tokens=10_000_000), "stream": True}
+    server.clear()
+    with httpx.stream("POST", server.url + "/v1/messages", json=body, headers=ANTHROPIC) as response:
+        next(response.iter_raw())
+    assert server.await_answers(1)[-1].get("gone") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tps", "has no value"),
+        ("speed=1", "unknown option 'speed'"),
+        ("fault=fire", "fault='fire'"),
+        ("tps=-1", "tps='-1'"),
+    ],
+)
+def test_options_say_what_was_expected(text, says):
+    """A wrong option is told by name."""
+    with pytest.raises(OptionError, match=says):
+        make_options(parse_options(text))
