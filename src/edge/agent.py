@@ -26,6 +26,7 @@ from edgeloop import commands
 from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.events import Event, Recorded, ToolFinished
+from edgeloop.limiter import Limiters
 from edgeloop.prompt import Prompt
 from edgeloop.providers.failures import local
 from edgeloop.reader import partial_blocks
@@ -51,6 +52,10 @@ class Resident:
 
 _residents: OrderedDict[str, Resident] = OrderedDict()
 """Bounded, and not in the objects: evicted objects linger until the JS engine collects them (platform.md, measured)."""
+
+
+_limiters = Limiters()
+"""What all sessions of this isolate have learnt of the provider's limits."""
 
 
 class Agent:
@@ -117,8 +122,9 @@ class Agent:
         resident = self._resident()
         _residents.move_to_end(self._key)
         batch: list[Recorded] = []
+        world = self._world()  # asking the sockets costs 0.1 ms, so once for all that follows
         try:
-            effects = self._feed(resident, events, batch)
+            effects = self._feed(resident, events, world, batch)
         except Exception:
             _residents.pop(self._key, None)  # half applied, nothing stored: the log knows better
             raise
@@ -126,27 +132,27 @@ class Agent:
             self.store.append(batch)
             self.store.snapshot(resident.session.state)
             self._broadcast(batch, streamed, sender)
-        self._set_alarm(resident.session.state)
+        self._set_alarm(resident.session.state, world)
         for effect in effects:
             self._perform(effect)
         self._release(resident)
         return resident.session.state.seq
 
-    def _feed(self, resident: Resident, events: list[Event], batch: list[Recorded]) -> list[Effect]:
+    def _feed(
+        self, resident: Resident, events: list[Event], world: World, batch: list[Recorded]
+    ) -> list[Effect]:
         session = resident.session
-        now = now_ms()
         effects: list[Effect] = []
-        running = set(self._tasks)
         pending = list(events)
         while True:
-            world = self._world(now, running)
             event = pending.pop(0) if pending else due(session.state, world)
             if event is None:
                 return effects
-            recorded = Recorded(seq=session.state.seq + 1, at=now, event=event)
+            recorded = Recorded(seq=session.state.seq + 1, at=world.now, event=event)
             new = session.apply(recorded)
             self._follow(resident, recorded)
-            running |= {effect.call for effect in new if isinstance(effect, RunTool)}
+            if started := {effect.call for effect in new if isinstance(effect, RunTool)}:
+                world = replace(world, running=world.running | started)
             effects += new
             batch.append(recorded)
 
@@ -157,13 +163,13 @@ class Agent:
         for record in resident.recorder.apply(recorded):
             js.console.log(json.dumps({"agent": self.name, **attributes(record)}))
 
-    def _world(self, now: int, running: set[str]) -> World:
+    def _world(self) -> World:
         settings = self._settings
         return World(
-            now=now,
+            now=now_ms(),
             hosts=self.sockets.hosts(),
             joined=self.sockets.joined(),
-            running=frozenset(running),
+            running=frozenset(self._tasks),
             rules=settings.rules,
             mode=settings.mode,
         )
@@ -199,6 +205,7 @@ class Agent:
                     attempt=effect.attempt,
                     live=self.sockets.live,
                     sql=self.store.sql,
+                    limiter=_limiters.of(self._settings.target.api_key, self.state.model),
                     report=lambda events: self._report(effect, events),
                 )
                 self._spawn(f"step {effect.step}", self._call_model(self._call))
@@ -262,12 +269,11 @@ class Agent:
         tokens = count_tokens(content)
         self.record([ToolFinished(call=effect.call, outcome=outcome, content=content, tokens=tokens, ms=ms)])
 
-    def _set_alarm(self, state: State) -> None:
+    def _set_alarm(self, state: State, world: World) -> None:
         """Set the alarm if what is due comes before it. A later alarm is left: to fire early costs less than a write."""
-        now = now_ms()
-        when = deadline(state, self._world(now, set(self._tasks)))
-        if when is not None and (self._alarm is None or self._alarm <= now or when < self._alarm):
-            self._alarm = max(when, now)
+        when = deadline(state, world)
+        if when is not None and (self._alarm is None or self._alarm <= world.now or when < self._alarm):
+            self._alarm = max(when, world.now)
             self._ctx.storage.setAlarm(self._alarm)
 
     def tick(self) -> None:

@@ -5,10 +5,11 @@ Every failure ends in exactly one `StepFailed`: connection, status, deadline, st
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from edge.convert import to_object
 from edge.hot import count_batch
 from edge.http import FetchTransport, is_readable
 from edgeloop.events import Event, StepError, StepFailed, Timing
+from edgeloop.limiter import Lease, Limiter
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
 from edgeloop.reader import StepReader, partial_blocks
@@ -31,13 +33,17 @@ Report = Callable[[list[Event]], None]
 class ModelCall:
     """An attempt in flight. `partial` answers at any time; `abort` ends it, and it still reports its end."""
 
-    def __init__(self, *, step: int, attempt: int, live: Any, sql: Any, report: Report) -> None:
+    def __init__(
+        self, *, step: int, attempt: int, live: Any, sql: Any, limiter: Limiter, report: Report
+    ) -> None:
         self.reader = StepReader(step=step, attempt=attempt)
+        self._limiter = limiter
+        self._lease: Lease | None = None
         self._live = live
         self._sql = sql
         self._report = report
         self._controller = js.AbortController.new()
-        self._aborted = False
+        self._aborted = asyncio.Event()
         self._pump: Any = None
         self._begun = time.monotonic()
         self._request_bytes = 0
@@ -45,7 +51,7 @@ class ModelCall:
 
     def abort(self) -> None:
         """End it because a person stopped it."""
-        self._aborted = True
+        self._aborted.set()
         if self._pump is not None:
             self._pump.abort("stopped")
         else:
@@ -59,9 +65,21 @@ class ModelCall:
         """Make the call and report its events; the last one is its end."""
         self._request_bytes = len(request.body)
         try:
+            await self._admitted()
             await self._run(request)
         except (httpx.HTTPError, TimeoutError) as error:
             self._fail(self._why(error))
+        finally:
+            if self._lease is not None:
+                self._limiter.released(self._lease)
+
+    async def _admitted(self) -> None:
+        """Wait until the limiter lets the call begin: what one session learnt of a key holds for all of this isolate."""
+        while not isinstance(lease := self._limiter.admit(_now_ms(), random.random()), Lease):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._aborted.wait(), lease / 1000)
+                raise httpx.ConnectError("stopped before it was sent")
+        self._lease = lease
 
     def fail(self, error: StepError) -> None:
         """Report an end that the call itself could not."""
@@ -72,10 +90,16 @@ class ModelCall:
             sent = client.build_request("POST", request.url, headers=request.headers, content=request.body)
             response = await self._head(client, sent, request)
             if response.status_code != 200:
-                body = await self._error_body(response)
-                self._fail(from_answer(response.status_code, response.headers, body))
+                error = from_answer(response.status_code, response.headers, await self._error_body(response))
+                self._learn(response.headers, error)
+                self._fail(error)
                 return
+            self._learn(response.headers, None)
             await self._read(response.extensions["body"], request)
+
+    def _learn(self, headers: Mapping[str, str], error: StepError | None) -> None:
+        if self._lease is not None:
+            self._limiter.answered(_now_ms(), headers, self._lease, error)
 
     async def _head(self, client: httpx.AsyncClient, sent: httpx.Request, request: Request) -> httpx.Response:
         try:
@@ -133,6 +157,7 @@ class ModelCall:
         end = self.reader.finish(self._timing(), random.random())
         if not isinstance(end, StepFailed):
             return [end]
+        self._learn({}, end.error)  # some providers refuse inside a 200 stream
         return [*partial_blocks(self.reader.step, self.partial(), count_batch), end]
 
     def _timing(self) -> Timing:
@@ -152,7 +177,7 @@ class ModelCall:
         )
 
     def _why(self, error: Exception) -> StepError:
-        if self._aborted:
+        if self._aborted.is_set():
             return local("aborted", "stopped by a person")
         if isinstance(error, TimeoutError):
             return local("timeout", "no answer within the first-byte deadline")
@@ -169,3 +194,7 @@ class ModelCall:
             timing=self._timing(),
         )
         self._report([*partial_blocks(reader.step, self.partial(), count_batch), failed])
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -113,7 +114,9 @@ class EdgeTools:
         return f"HTTP {response.status_code}{f', location {location}' if location else ''}\n{text}{cut}"
 
 
+@cache
 def _spec(name: str, model: type[Frozen], effect: Effect) -> ToolSpec:
+    # Kept: pydantic takes 4 ms of the one thread to make three schemas, and every message asks for them.
     schema = model.model_json_schema()
     description = schema.pop("description")
     schema.pop("title", None)

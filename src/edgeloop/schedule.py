@@ -20,7 +20,6 @@ from edgeloop.events import (
     StopReason,
     ToolFinished,
     ToolStarted,
-    TurnEnd,
     TurnFinished,
 )
 from edgeloop.state import Call, State
@@ -47,12 +46,7 @@ QUESTION_MS = 24 * 3_600_000
 LOST_AFTER_MS = 60_000
 """How long a mutating call waits for a runner that left while another client is attached."""
 
-_SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequence", "other"})
-_TURN_ENDS: dict[StopReason, TurnEnd] = {
-    "refusal": "refused",
-    "content_filter": "refused",
-    "max_tokens": "truncated",
-}
+_SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequence"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,9 +233,11 @@ def _settled(state: State) -> Event:
     assert state.stop is not None
     if state.stopping:
         return TurnFinished(reason="stopped")
+    if state.stop in ("refusal", "content_filter"):
+        return TurnFinished(reason="refused")
     if state.calls or state.queued or state.stop == "pause":
         return _next_step(state)
-    return TurnFinished(reason=_TURN_ENDS.get(state.stop, "done"))
+    return TurnFinished(reason="truncated" if state.stop == "max_tokens" else "done")
 
 
 def _after_failure(state: State) -> Event | None:

@@ -83,7 +83,8 @@ class Session:
                 return event.step == state.step
             case ToolStarted() as event:
                 call = state.calls.get(event.call)
-                return call is not None and call.outcome is None and event.epoch == call.epoch + 1
+                startable = call is not None and call.outcome is None and call.verdict == "allow"
+                return startable and event.epoch == call.epoch + 1
             case CallJudged() as event:
                 call = state.calls.get(event.call)
                 return call is not None and call.outcome is None and call.verdict is None

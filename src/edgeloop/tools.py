@@ -5,9 +5,9 @@ Decides when a complete call may start. Does not know how a tool is run, nor whe
 
 import json
 from posixpath import normpath
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from edgeloop.model import Frozen
 
@@ -17,6 +17,17 @@ Effect = Literal["read", "idempotent", "mutate"]
 Place = Literal["edge", "client"]
 
 Touched = Literal["path", "command", "url"]
+
+
+def _object_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what every provider would refuse in every request: the session could not make a step any more."""
+    if schema.get("type") != "object":
+        raise ValueError("a tool's parameters are a JSON Schema of type object")
+    try:
+        json.dumps(schema, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ValueError("a tool's parameters must be finite JSON") from None
+    return schema
 
 
 class ToolSpec(Frozen):
@@ -30,7 +41,7 @@ class ToolSpec(Frozen):
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str = Field(max_length=4_000)
-    parameters: dict[str, Any]
+    parameters: Annotated[dict[str, Any], AfterValidator(_object_schema)]
     effect: Effect
     deadline_ms: int = Field(default=60_000, ge=0, le=3_600_000)
     touches: dict[Touched, str] = Field(default_factory=lambda: dict[Touched, str]())

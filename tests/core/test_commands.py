@@ -27,7 +27,7 @@ from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult
 def spec(name: str, **fields: Any) -> ToolSpec:
     """A tool."""
     return ToolSpec.model_validate(
-        {"name": name, "description": "", "parameters": {}, "effect": "read"} | fields
+        {"name": name, "description": "", "parameters": {"type": "object"}, "effect": "read"} | fields
     )
 
 

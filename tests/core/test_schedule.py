@@ -49,7 +49,7 @@ def placed(name: str, place: Place, **fields: Any) -> PlacedTool:
     shape: dict[str, Any] = {
         "name": name,
         "description": "",
-        "parameters": {},
+        "parameters": {"type": "object"},
         "effect": "read",
         "deadline_ms": 1_000,
     }
