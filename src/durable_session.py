@@ -17,6 +17,7 @@ from edge import hot, pump, sockets
 from edge.agent import Agent, now_ms
 from edge.answers import error_frame, json_answer, refusal
 from edge.convert import to_object, why
+from edge.http import body_of
 from edge.settings import Settings
 from edge.sockets import peer_of
 from edgeloop.errors import Refused
@@ -91,20 +92,15 @@ class DurableSession(DurableObject):
             case ("GET", "ws"):
                 return self._accept(request)
             case ("POST", "messages"):
-                body = (await request.arrayBuffer()).to_bytes()
-                seq, known = self._agent().message(parse_post(body), None)
+                seq, known = self._agent().message(parse_post(await body_of(request)), None)
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json(), 200 if known else 202)
             case ("GET", "events"):
-                return json_answer(self._events(parse_qs(url.query)))
+                return json_answer(self._events(parse_qs(url.query, keep_blank_values=True)))
             case ("POST", "approvals"):
-                seq, known = self._agent().decide(
-                    parse_decide((await request.arrayBuffer()).to_bytes()), "http"
-                )
+                seq, known = self._agent().decide(parse_decide(await body_of(request)), "http")
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("PUT", "autonomy"):
-                seq, known = self._agent().set_autonomy(
-                    parse_autonomy((await request.arrayBuffer()).to_bytes()), None
-                )
+                seq, known = self._agent().set_autonomy(parse_autonomy(await body_of(request)), None)
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("POST", "stop"):
                 seq, nothing = self._agent().stop(None)

@@ -1,7 +1,8 @@
 """httpx over the runtime's `fetch`.
 
 Stock httpx opens sockets, and on this runtime asyncio has no TLS and production refuses sockets to Cloudflare's own addresses
-(platform.md, "HTTP clients"). So requests go through this transport, and everything above it is plain httpx.
+(platform.md, "HTTP clients"). So requests go through this transport, and everything above it is plain httpx. Bodies of either
+direction are read here too, in bounds.
 """
 
 from collections.abc import AsyncIterator
@@ -12,6 +13,8 @@ import js
 from pyodide.ffi import JsException, to_js
 
 from edge.convert import to_object, why
+from edgeloop.errors import Refused
+from edgeloop.wire import MAX_FRAME_BYTES
 
 # `fetch` frames the message and undoes the content coding itself; what it is told of these, or tells us, would be wrong.
 _REQUEST_DROPS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
@@ -84,6 +87,27 @@ class FetchTransport(httpx.AsyncBaseTransport):
             stream=FetchStream(response.body),
             extensions={"body": response.body},
         )
+
+
+async def body_of(request: Any) -> bytes:
+    """A request's body, of which no more is kept than any body may be long.
+
+    Raises:
+        Refused: a longer one, or one that broke off.
+    """
+    body, size = bytearray(), 0
+    try:
+        async for chunk in FetchStream(request.body):
+            size += len(chunk)
+            if size > MAX_FRAME_BYTES:
+                body.clear()  # read on: an answer before the body's end would be lost with the connection
+            else:
+                body += chunk
+    except httpx.ReadError as error:
+        raise Refused(code="bad_frame", message="the body broke off") from error
+    if size > MAX_FRAME_BYTES:
+        raise Refused(code="too_large", message=f"{size} bytes", expected=f"at most {MAX_FRAME_BYTES} bytes")
+    return bytes(body)
 
 
 def is_readable(body: Any) -> bool:
