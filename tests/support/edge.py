@@ -144,6 +144,7 @@ class Client:
     answering: bool = True
     view: View = field(default_factory=View)
     frames: list[Frame] = field(default_factory=lambda: list[Frame]())
+    assigned: list[PendingCall] = field(default_factory=lambda: list[PendingCall]())
     ran: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
     delta_bytes: int = 0
     """UTF-8 bytes of block text that came as deltas, over all sockets."""
@@ -284,9 +285,9 @@ class Client:
             self.delta_bytes += len(frame.text.encode())
 
     async def _work(self, frame: Frame) -> None:
-        if not self.answering or self.tools is None:
-            return
-        for call in self._assigned(frame):
+        calls = self._assigned(frame) if self.tools is not None else []
+        self.assigned += calls
+        for call in calls if self.answering else ():
             await self.answer(call)
 
     def _assigned(self, frame: Frame) -> list[PendingCall]:
