@@ -118,6 +118,8 @@ class MemorySession:
         self.frames = 0
         self.results: Counter[str] = Counter()
         self.pause = 0.0
+        self.deaf = False
+        """Takes no frame any more."""
         self.url = ""
         self.peers: list[Peer] = []
         self.messages: dict[str, str] = {}
@@ -285,6 +287,8 @@ class MemorySession:
             self.record()
 
     def _take(self, socket: ServerConnection, frame: ClientMessage) -> None:
+        if self.deaf:
+            return
         peer = next((peer for peer in self.peers if peer.socket is socket), None)
         if isinstance(frame, Hello):
             self._hello(socket, frame)
