@@ -1,6 +1,7 @@
 """The model server's prompt cache: tables over the providers' rules, with a clock of the test's, and the usage on the wire."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from edgeloop_client.hot import count_tokens
 from edgeloop_client.model.cache import PrefixCache, Segment, Ttl, Use
 from tests.support.model_client import anthropic_body, openai_body, post, stream
-from tests.support.model_server import start_model_server
+from tests.support.model_server import ModelServerHandle, start_model_server
 
 
 class Clock:
@@ -86,7 +87,7 @@ ANTHROPIC = [
 
 
 @pytest.mark.parametrize("case", ANTHROPIC, ids=lambda case: case.name)
-def test_breakpoint_cache(case):
+def test_breakpoint_cache(case: Case):
     """Anthropic's rules: written at breakpoints, read at most 20 positions back, a minimum, two lifetimes."""
     clock = Clock()
     cache = PrefixCache(clock)
@@ -136,7 +137,7 @@ WORDS = " ".join(f"w{number}" for number in range(3000))
     ],
     ids="same grows end-changed start-changed short other-start second-changed".split(),
 )
-def test_automatic_cache(first, second, low, high):
+def test_automatic_cache(first: list[str], second: list[str], low: float, high: float):
     """OpenAI's rules: the longest known prefix from 1,024 tokens on, in steps of 128."""
     cache = PrefixCache(Clock())
     assert _automatic(cache, *first).read == 0
@@ -146,7 +147,7 @@ def test_automatic_cache(first, second, low, high):
 
 
 @pytest.mark.parametrize(("seconds", "hit"), [(599, True), (601, False)])
-def test_automatic_cache_expires(seconds, hit):
+def test_automatic_cache_expires(seconds: float, hit: bool):
     """Ten minutes without use."""
     clock = Clock()
     cache = PrefixCache(clock)
@@ -155,7 +156,7 @@ def test_automatic_cache_expires(seconds, hit):
     assert (_automatic(cache, WORDS).read > 0) is hit
 
 
-def test_store_is_bounded(monkeypatch):
+def test_store_is_bounded(monkeypatch: pytest.MonkeyPatch):
     """The least recently used prefixes go first."""
     monkeypatch.setattr("edgeloop_client.model.cache.MAX_ENTRIES", 3)
     cache = PrefixCache(Clock())
@@ -174,17 +175,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def server(clock):
+def server(clock: Clock) -> Iterator[ModelServerHandle]:
     with start_model_server(clock=clock) as handle:
         yield handle
 
 
-def _usage(server, **more: Any) -> dict[str, Any]:
+def _usage(server: ModelServerHandle, **more: Any) -> dict[str, Any]:
     body = {**anthropic_body("echo", "hello"), "cache_control": {"type": "ephemeral"}, **more}
     return post(server.url, "anthropic", body).json()["usage"]
 
 
-def test_anthropic_usage_adds_up_and_expires(server, clock):
+def test_anthropic_usage_adds_up_and_expires(server: ModelServerHandle, clock: Clock):
     """Input, written and read tokens are those of the request's content; streamed usage says the same."""
     system = [{"type": "text", "text": WORDS, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     first = _usage(server, system=system)
@@ -204,7 +205,7 @@ def test_anthropic_usage_adds_up_and_expires(server, clock):
     assert again["cache_read_input_tokens"] == first["cache_creation"]["ephemeral_1h_input_tokens"]
 
 
-def test_anthropic_tools_and_settings_invalidate_what_stands_behind_them(server):
+def test_anthropic_tools_and_settings_invalidate_what_stands_behind_them(server: ModelServerHandle):
     """Another tool list moves everything, another tool_choice only the messages."""
     schema = {"type": "object"}
     tools = [{"name": "f", "description": WORDS, "input_schema": schema}]
@@ -217,7 +218,7 @@ def test_anthropic_tools_and_settings_invalidate_what_stands_behind_them(server)
     assert _usage(server, tools=more, system=system)["cache_read_input_tokens"] == 0
 
 
-def test_openai_usage_tells_cached_tokens(server):
+def test_openai_usage_tells_cached_tokens(server: ModelServerHandle):
     """The second request of a conversation reads the first; the chunk with the usage comes last."""
     body = openai_body("echo", WORDS, stream_options={"include_usage": True})
     first, second = (stream(server.url, "openai", body).data[-2]["usage"] for _ in range(2))
@@ -232,7 +233,7 @@ def test_openai_usage_tells_cached_tokens(server):
     assert other["prompt_tokens_details"]["cached_tokens"] == 0
 
 
-def test_output_tokens_are_exact(server):
+def test_output_tokens_are_exact(server: ModelServerHandle):
     """What is reported as output is what tiktoken counts, however the deltas were cut."""
     for model in ("echo", "echo:chunk_tokens=7"):
         usage = post(server.url, "openai", openai_body(model, WORDS)).json()["usage"]

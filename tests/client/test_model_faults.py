@@ -2,20 +2,21 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from edgeloop_client.model.options import OptionError, make_options, parse_options
 from tests.support.model_client import ANTHROPIC, BODIES, anthropic_body, post, said, stream
-from tests.support.model_server import start_model_server
+from tests.support.model_server import ModelServerHandle, start_model_server
 
 WORDS = " ".join(f"word{number}" for number in range(50))
 BOTH = pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[ModelServerHandle]:
     with start_model_server() as handle:
         yield handle
 
@@ -30,7 +31,9 @@ def server():
         ("529", "overloaded_error", "server_is_overloaded"),
     ],
 )
-def test_status_fault_is_the_providers_own_error(server, dialect, fault, anthropic, openai):
+def test_status_fault_is_the_providers_own_error(
+    server: ModelServerHandle, dialect: str, fault: str, anthropic: str, openai: str
+):
     """The status, the type in the provider's words, and a hint with 429 only."""
     response = stream_status(server, dialect, f"echo:fault={fault},retry_after=2.5")
     error = response.json()["error"]
@@ -39,12 +42,12 @@ def test_status_fault_is_the_providers_own_error(server, dialect, fault, anthrop
     assert error["type"] == anthropic if dialect == "anthropic" else openai in (error["type"], error["code"])
 
 
-def stream_status(server, dialect, model) -> httpx.Response:
+def stream_status(server: ModelServerHandle, dialect: str, model: str) -> httpx.Response:
     return post(server.url, dialect, {**BODIES[dialect](model, WORDS), "stream": True})
 
 
 @BOTH
-def test_fault_times_lets_the_retry_succeed(server, dialect):
+def test_fault_times_lets_the_retry_succeed(server: ModelServerHandle, dialect: str):
     """Two failures, then success; another conversation and another fault_key count for themselves."""
     model = f"echo:fault=529,fault_times=2,fault_key={dialect}"
     assert [stream_status(server, dialect, model).status_code for _ in range(4)] == [529, 529, 200, 200]
@@ -53,7 +56,7 @@ def test_fault_times_lets_the_retry_succeed(server, dialect):
     assert stream_status(server, dialect, model + "b").status_code == 529
 
 
-def test_fault_after_spares_the_first_requests(server):
+def test_fault_after_spares_the_first_requests(server: ModelServerHandle):
     """The second request of a conversation fails, once."""
     model = "echo:fault=500,fault_after=1,fault_times=1"
     statuses = [stream_status(server, "anthropic", model).status_code for _ in range(4)]
@@ -61,7 +64,7 @@ def test_fault_after_spares_the_first_requests(server):
 
 
 @BOTH
-def test_cut_closes_the_connection_after_so_many_deltas(server, dialect):
+def test_cut_closes_the_connection_after_so_many_deltas(server: ModelServerHandle, dialect: str):
     """What was sent before arrives; the end does not."""
     answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=cut,fault_at=7", WORDS))
     assert answer.status == 200
@@ -72,7 +75,7 @@ def test_cut_closes_the_connection_after_so_many_deltas(server, dialect):
 
 
 @BOTH
-def test_cut_of_a_short_answer_comes_before_its_end(server, dialect):
+def test_cut_of_a_short_answer_comes_before_its_end(server: ModelServerHandle, dialect: str):
     """An answer with fewer deltas than `fault_at` is cut all the same."""
     answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=cut,fault_at=99", "hi"))
     assert said(dialect, answer) == "hi"
@@ -80,7 +83,7 @@ def test_cut_of_a_short_answer_comes_before_its_end(server, dialect):
 
 
 @BOTH
-def test_error_event_ends_a_stream_that_began_well(server, dialect):
+def test_error_event_ends_a_stream_that_began_well(server: ModelServerHandle, dialect: str):
     """HTTP says 200 and ends well; the error is an event."""
     answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=error,fault_at=2", WORDS))
     assert (answer.status, answer.broke) == (200, None)
@@ -89,7 +92,7 @@ def test_error_event_ends_a_stream_that_began_well(server, dialect):
 
 
 @BOTH
-def test_malformed_event_stands_among_good_ones(server, dialect):
+def test_malformed_event_stands_among_good_ones(server: ModelServerHandle, dialect: str):
     """One event is broken JSON; those around it are whole."""
     answer = stream(server.url, dialect, BODIES[dialect]("echo:fault=malformed,fault_at=2", WORDS))
     broken = [event for event in answer.data if isinstance(event, bytes) and event != b"[DONE]"]
@@ -98,7 +101,7 @@ def test_malformed_event_stands_among_good_ones(server, dialect):
 
 
 @BOTH
-def test_silence_keeps_the_connection_and_says_no_more(server, dialect):
+def test_silence_keeps_the_connection_and_says_no_more(server: ModelServerHandle, dialect: str):
     """A client with a deadline gives up by itself; the server is none the worse."""
     body = BODIES[dialect]("echo:fault=silence,fault_at=2", WORDS)
     started = time.monotonic()
@@ -113,21 +116,21 @@ def test_silence_keeps_the_connection_and_says_no_more(server, dialect):
     ("fault", "error"),
     [("cut", httpx.RemoteProtocolError), ("silence", httpx.ReadTimeout), ("malformed", ValueError)],
 )
-def test_faults_of_an_answer_that_is_no_stream(server, fault, error):
+def test_faults_of_an_answer_that_is_no_stream(server: ModelServerHandle, fault: str, error: type[Exception]):
     """Half a body, no answer at all, or broken JSON."""
     body = anthropic_body(f"echo:fault={fault}", WORDS)
     with pytest.raises(error):
         httpx.post(server.url + "/v1/messages", json=body, headers=ANTHROPIC, timeout=0.5).json()
 
 
-def test_client_that_leaves_ends_its_answer(server):
+def test_client_that_leaves_ends_its_answer():
     """An answer of hours stops being made when nobody reads it any more."""
     script = json.dumps({"steps": [{"deltas": 100_000, "per_s": 100}]})
     body = {**anthropic_body("script", script, max_tokens=10_000_000), "stream": True}
-    server.clear()
-    with httpx.stream("POST", server.url + "/v1/messages", json=body, headers=ANTHROPIC) as response:
-        next(response.iter_raw())
-    assert server.await_answers(1)[-1].get("gone") is True
+    with start_model_server() as server:
+        with httpx.stream("POST", server.url + "/v1/messages", json=body, headers=ANTHROPIC) as response:
+            next(response.iter_raw())
+        assert [answer.get("gone") for answer in server.await_answers(1)] == [True]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_client_that_leaves_ends_its_answer(server):
         ("tps=-1", "tps='-1'"),
     ],
 )
-def test_options_say_what_was_expected(text, says):
+def test_options_say_what_was_expected(text: str, says: str):
     """A wrong option is told by name."""
     with pytest.raises(OptionError, match=says):
         make_options(parse_options(text))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,18 +11,18 @@ import pytest
 from edgeloop_client.hot import count_tokens
 from edgeloop_client.model.counting import pieces
 from tests.support.model_client import ANTHROPIC, BODIES, anthropic_body, openai_body, post, said, stream
-from tests.support.model_server import start_model_server
+from tests.support.model_server import ModelServerHandle, start_model_server
 
 BOTH = pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[ModelServerHandle]:
     with start_model_server() as handle:
         yield handle
 
 
-def _arrivals(server, body: dict[str, Any]) -> list[tuple[float, dict[str, Any]]]:
+def _arrivals(server: ModelServerHandle, body: dict[str, Any]) -> list[tuple[float, dict[str, Any]]]:
     """Each event of a Messages stream with the milliseconds since the answer began."""
     answer: list[tuple[float, dict[str, Any]]] = []
     with httpx.stream(
@@ -53,7 +54,7 @@ def _script(*turns: list[dict[str, Any]]) -> str:
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_pieces_are_the_whole_text_in_real_tokens(text, size):
+def test_pieces_are_the_whole_text_in_real_tokens(text: str, size: int):
     """Joined, the pieces are the text; their tokens add up to tiktoken's count unless a long run had to be cut."""
     made = list(pieces(text, size))
     assert "".join(piece for piece, _ in made) == text
@@ -62,7 +63,7 @@ def test_pieces_are_the_whole_text_in_real_tokens(text, size):
         assert sum(tokens for _, tokens in made) == count_tokens(text)
 
 
-def test_script_keeps_its_times(server):
+def test_script_keeps_its_times(server: ModelServerHandle):
     """Calls are complete at their times; the text's last byte comes at its own."""
     steps: list[dict[str, Any]] = [
         {"call": "f", "arguments": {"text": "word " * 20}, "until_ms": 150},
@@ -77,7 +78,7 @@ def test_script_keeps_its_times(server):
 
 
 @BOTH
-def test_script_fills_at_a_rate_with_the_time_of_writing(server, dialect):
+def test_script_fills_at_a_rate_with_the_time_of_writing(server: ModelServerHandle, dialect: str):
     """Deltas of exactly so many bytes, at a rate, each with the time it was written."""
     script = _script([{"deltas": 40, "bytes": 32, "per_s": 200, "stamp": True}])
     before = time.time_ns() // 1000
@@ -91,7 +92,7 @@ def test_script_fills_at_a_rate_with_the_time_of_writing(server, dialect):
 
 
 @BOTH
-def test_script_has_a_message_per_turn(server, dialect):
+def test_script_has_a_message_per_turn(server: ModelServerHandle, dialect: str):
     """The second message is played when the results are there, and after the last the script is over."""
     script = _script([{"text": "first"}, {"call": "f", "arguments": {"n": 1}}], [{"text": "second"}])
     body = BODIES[dialect]("script", script)
@@ -120,7 +121,7 @@ def test_script_from_the_server_is_played_where_the_message_has_none():
 @pytest.mark.parametrize(
     "text", ["play", "{", '{"steps": [{}]}', '{"steps": [{"text": "a", "call": "b"}]}', '{"turns": 5}']
 )
-def test_bad_script_says_so(server, text):
+def test_bad_script_says_so(server: ModelServerHandle, text: str):
     """No error of the server's: the answer says what was wrong."""
     answer = post(server.url, "anthropic", anthropic_body("script", text)).json()["content"][0]["text"]
     assert "cript" in answer
@@ -134,7 +135,7 @@ def test_bad_script_says_so(server, text):
         ("call f {}\nthen\ncall g {}", [["f"], ["g"]]),
     ],
 )
-def test_tools_calls_what_it_is_told(server, text, batches):
+def test_tools_calls_what_it_is_told(server: ModelServerHandle, text: str, batches: list[list[str]]):
     """Lines of one batch in parallel, batches one after another, then the results."""
     body = anthropic_body("tools", text)
     for names in batches:
@@ -150,7 +151,7 @@ def test_tools_calls_what_it_is_told(server, text, batches):
 
 
 @BOTH
-def test_pace_of_tokens(server, dialect):
+def test_pace_of_tokens(server: ModelServerHandle, dialect: str):
     """`ttft_ms` before the first byte, `tps` after it."""
     started = time.monotonic()
     body = BODIES[dialect]("echo:ttft_ms=200,tps=100,chunk_tokens=5", "word " * 50)
@@ -159,7 +160,7 @@ def test_pace_of_tokens(server, dialect):
 
 
 @BOTH
-def test_message_ends_at_the_token_limit(server, dialect):
+def test_message_ends_at_the_token_limit(server: ModelServerHandle, dialect: str):
     """Exactly so many tokens, and the reason says so."""
     body = {**BODIES[dialect]("echo", "word " * 50), "max_tokens": 7}
     answer = post(server.url, dialect, body).json()
@@ -171,7 +172,7 @@ def test_message_ends_at_the_token_limit(server, dialect):
 
 
 @BOTH
-def test_refusal(server, dialect):
+def test_refusal(server: ModelServerHandle, dialect: str):
     """A message that ends in a refusal says so in the provider's words."""
     script = _script([{"text": "I had rather not."}, {"end": "refusal"}])
     answer = post(server.url, dialect, BODIES[dialect]("script", script)).json()
@@ -186,7 +187,7 @@ GO_ON = "[The connection to the model broke off here. Continue exactly where you
     ("said_before", "rest"),
     [("one two", " three four"), ("one two three four", ""), ("else", "one two three four")],
 )
-def test_model_goes_on_where_it_was_cut_off(server, said_before, rest):
+def test_model_goes_on_where_it_was_cut_off(server: ModelServerHandle, said_before: str, rest: str):
     """Asked to continue, it says what is left; where it had said something else, it says all."""
     body = anthropic_body("echo", "one two three four")
     body["messages"] += [{"role": "assistant", "content": said_before}, {"role": "user", "content": GO_ON}]
@@ -194,7 +195,7 @@ def test_model_goes_on_where_it_was_cut_off(server, said_before, rest):
     assert "".join(block["text"] for block in content) == rest
 
 
-def test_full_speed(server):
+def test_full_speed(server: ModelServerHandle):
     """20,000 deltas come at far more than a tenth of what the benches ask of the server (60,000/s)."""
     body = openai_body("script", _script([{"deltas": 20_000, "bytes": 8}]))
     started = time.monotonic()

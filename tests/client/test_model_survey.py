@@ -29,7 +29,7 @@ NAMES = ("list_files", "read_file", "search")
 
 
 def _offers(*names: str) -> dict[str, Offer]:
-    return {name: Offer(name=name, description="", parameters={"type": "object"}) for name in names}
+    return {name: Offer(name=name, description="", parameters={}) for name in names}
 
 
 class Talk:
@@ -94,7 +94,7 @@ def _write(directory: Path, files: dict[str, str | bytes]) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def test_project_is_told_with_figures_from_the_results(directory):
+def test_project_is_told_with_figures_from_the_results(directory: Path):
     """Counts, kinds, the largest, headings, definitions, frequent words, marks, what was ignored: all as they are."""
     _write(
         directory,
@@ -129,14 +129,14 @@ def test_project_is_told_with_figures_from_the_results(directory):
     assert 8 <= len(answer.splitlines()) <= 24
 
 
-def test_empty_directory(directory):
+def test_empty_directory(directory: Path):
     """Nothing is read or searched where nothing is."""
     talk = Talk(tools_in(directory))
     assert talk.names() == ["list_files"]
     assert talk.answer == "The directory holds no files."
 
 
-def test_only_binaries(directory):
+def test_only_binaries(directory: Path):
     """They are counted and not read."""
     _write(directory, {"a.bin": b"\0" * 10, "b": b"\xff\0"})
     talk = Talk(tools_in(directory))
@@ -144,7 +144,7 @@ def test_only_binaries(directory):
     assert "2 files with 0 lines of text (12 bytes); 2 of the files are binary." in talk.answer
 
 
-def test_one_file(directory):
+def test_one_file(directory: Path):
     """A single text without a line's end."""
     _write(directory, {"notes.txt": "the whale swims\nthe whale dives"})
     answer = Talk(tools_in(directory)).answer
@@ -153,7 +153,7 @@ def test_one_file(directory):
     assert "Search `\\bwhale\\b`: 2 lines in 1 of 1 text file" in answer
 
 
-def test_weird_names_and_deep_nesting(directory):
+def test_weird_names_and_deep_nesting(directory: Path):
     """Spaces, umlauts, bars and line breaks in names break neither the calls nor the table."""
     deep = "/".join("abcdefghij") + "/deep.py"
     _write(
@@ -173,7 +173,7 @@ def test_weird_names_and_deep_nesting(directory):
     assert "failed" not in talk.answer
 
 
-def test_every_page_is_asked_for(directory):
+def test_every_page_is_asked_for(directory: Path):
     """The listing is read to its end, page by page, and the figures are of all of it."""
     _write(directory, {f"f{number:04}.txt": "one word\n" for number in range(950)})
     talk = Talk(tools_in(directory))
@@ -182,7 +182,7 @@ def test_every_page_is_asked_for(directory):
     assert "goes on after" not in talk.answer
 
 
-def test_huge_directory_is_sampled(directory):
+def test_huge_directory_is_sampled(directory: Path):
     """After some pages it picks from what it has, and says so; the totals are still of everything."""
     page = [{"path": f"f{number}.txt", "bytes": 9, "lines": 1, "kind": "txt"} for number in range(400)]
     total = {
@@ -204,7 +204,7 @@ def test_huge_directory_is_sampled(directory):
     assert "the listing goes on after them" in talk.answer
 
 
-def test_reads_are_bounded_and_spread(directory):
+def test_reads_are_bounded_and_spread(directory: Path):
     """A handful, over the kinds there are, with the one that introduces the rest first."""
     files = {
         f"{kind}/{number}.{kind}": "word " * number + "\n"
@@ -218,7 +218,7 @@ def test_reads_are_bounded_and_spread(directory):
     assert {path.rpartition(".")[2] for path in paths} == {"txt", "py", "rs", "js", "c"}
 
 
-def test_answer_depends_on_the_results_alone(directory):
+def test_answer_depends_on_the_results_alone(directory: Path):
     """The same directory gives the same answer; one more line gives another."""
     _write(directory, {"a.txt": "whale\n" * 10, "b.py": "x = 1\n"})
     before = Talk(tools_in(directory)).answer
@@ -230,13 +230,13 @@ def test_answer_depends_on_the_results_alone(directory):
 # --- when things go wrong ------------------------------------------------------------------------------------------
 
 
-def test_failed_listing_is_told(directory):
+def test_failed_listing_is_told(directory: Path):
     """No listing, no figures."""
     answer = Talk(lambda _: ("denied: the person said no", True)).answer
     assert answer == "list_files of . failed: denied: the person said no"
 
 
-def test_failed_reads_and_searches_are_told(directory):
+def test_failed_reads_and_searches_are_told(directory: Path):
     """What could be found out is told beside what could not; nothing is asked twice."""
     _write(directory, {"a.txt": "whale\n", "b.txt": "whale\n"})
     tools = tools_in(directory)
@@ -285,7 +285,7 @@ HOSTILE: list[Any] = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("failed", [True, False])
-def test_results_of_any_shape_end_in_an_answer(text, failed):
+def test_results_of_any_shape_end_in_an_answer(text: str, failed: bool):
     """Whatever a tool returns, the turn ends and says something."""
     assert Talk(lambda _: (text, failed)).answer
 
@@ -301,7 +301,7 @@ def test_results_of_any_shape_end_in_an_answer(text, failed):
         (("list_files", "search"), "for want of a tool: read_file."),
     ],
 )
-def test_missing_tools_are_told(directory, tools, says):
+def test_missing_tools_are_told(directory: Path, tools: tuple[str, ...], says: str):
     """It works with what it is offered."""
     _write(directory, {"a.txt": "whale whale\n"})
     talk = Talk(tools_in(directory), tools)

@@ -36,7 +36,7 @@ def server() -> Iterator[ModelServerHandle]:
 # --- the vendors' clients ------------------------------------------------------------------------------------------
 
 
-def test_anthropic_sdk_reads_the_stream_and_answers_calls(server):
+def test_anthropic_sdk_reads_the_stream_and_answers_calls(server: ModelServerHandle):
     """The official client folds parallel calls out of the stream; their results are taken back and reported."""
     client = anthropic.Anthropic(base_url=server.url, api_key="key", max_retries=0)
     tools: Any = [{"name": name, "input_schema": SCHEMA} for name in ("read_file", "search")]
@@ -56,11 +56,12 @@ def test_anthropic_sdk_reads_the_stream_and_answers_calls(server):
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
     whole = client.messages.create(model="tools", max_tokens=500, tools=tools, messages=messages)
     assert whole.stop_reason == "end_turn"
-    assert "read_file: whale" in whole.content[0].text
-    assert "search: failed: no such thing" in whole.content[0].text
+    text = "".join(block.text for block in whole.content if block.type == "text")
+    assert "read_file: whale" in text
+    assert "search: failed: no such thing" in text
 
 
-def test_openai_sdk_reads_the_stream_and_answers_calls(server):
+def test_openai_sdk_reads_the_stream_and_answers_calls(server: ModelServerHandle):
     """The same with the other official client, usage included."""
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="key", max_retries=0)
     tools: Any = [
@@ -91,7 +92,7 @@ def test_openai_sdk_reads_the_stream_and_answers_calls(server):
     assert "search: whale" in (whole.choices[0].message.content or "")
 
 
-def test_thinking_is_signed_and_only_its_very_bytes_are_taken_back(server):
+def test_thinking_is_signed_and_only_its_very_bytes_are_taken_back(server: ModelServerHandle):
     """A thinking block echoed as it came is accepted; one changed byte is a 400, as at the real API."""
     script = json.dumps(
         {"turns": [[{"think": "let me see"}, {"call": "f", "arguments": {}}], [{"text": "ok"}]]}
@@ -117,7 +118,7 @@ def test_thinking_is_signed_and_only_its_very_bytes_are_taken_back(server):
 
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 @pytest.mark.parametrize("text", ["plain", "ä€\U0001f600 \u2028\u2029\x85 end", 'quo"te\\ \t\x00', "\n\n\n"])
-def test_text_arrives_unchanged_streamed_or_whole(server, dialect, text):
+def test_text_arrives_unchanged_streamed_or_whole(server: ModelServerHandle, dialect: str, text: str):
     """What the scenario says is what the deltas add up to, for line separators, quotes and controls too."""
     body = BODIES[dialect]("echo", "x" + text)
     assert said(dialect, stream(server.url, dialect, body)) == "x" + text
@@ -129,7 +130,7 @@ def test_text_arrives_unchanged_streamed_or_whole(server, dialect, text):
 
 
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
-def test_each_event_is_one_http_chunk(server, dialect):
+def test_each_event_is_one_http_chunk(server: ModelServerHandle, dialect: str):
     """Chunk boundaries are event boundaries: a reader may lean on neither, a measurement needs both."""
     body = json.dumps({**BODIES[dialect]("echo", "one two three four"), "stream": True}).encode()
     head = (
@@ -150,7 +151,7 @@ def test_each_event_is_one_http_chunk(server, dialect):
     assert all(chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1 for chunk in chunks)
 
 
-def test_one_connection_serves_many_requests(server):
+def test_one_connection_serves_many_requests(server: ModelServerHandle):
     """Keep-alive, streams and errors mixed."""
     with httpx.Client(base_url=server.url, headers=ANTHROPIC) as client:
         for _ in range(3):
@@ -166,7 +167,7 @@ def test_one_connection_serves_many_requests(server):
     "garbage",
     [b"\x16\x03\x01\x02", b"GET\r\n\r\n", b"POST /v1/messages HTTP/1.1\r\ncontent-length: x\r\n\r\n"],
 )
-def test_no_http_is_answered_and_closed(server, garbage):
+def test_no_http_is_answered_and_closed(server: ModelServerHandle, garbage: bytes):
     """A peer that speaks something else gets a 400 and the end of the connection; the server lives on."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(garbage + b"\r\n\r\n")
@@ -175,7 +176,7 @@ def test_no_http_is_answered_and_closed(server, garbage):
     assert httpx.get(server.url + "/healthz").status_code == 200
 
 
-def test_body_over_the_limit_is_refused(server):
+def test_body_over_the_limit_is_refused(server: ModelServerHandle):
     """More than 32 MB is a 413 in the provider's shape, and the connection ends."""
     response = post(server.url, "anthropic", b" " * (33 << 20))
     assert response.status_code == 413
@@ -307,7 +308,7 @@ REFUSED_BY_ANTHROPIC = [
 
 
 @pytest.mark.parametrize("case", REFUSED_BY_ANTHROPIC, ids=lambda case: case.name)
-def test_anthropic_refuses(server, case):
+def test_anthropic_refuses(server: ModelServerHandle, case: Case):
     """What the Messages API would not take is refused with its status, shape and words."""
     body = {**anthropic_body("echo", "hi"), **case.body}
     response = post(
@@ -328,7 +329,9 @@ def test_anthropic_refuses(server, case):
         ({"anthropic-version": "2023-06-01"}, 401, "x-api-key header is required"),
     ],
 )
-def test_anthropic_wants_its_headers(server, headers, status, says):
+def test_anthropic_wants_its_headers(
+    server: ModelServerHandle, headers: dict[str, str], status: int, says: str
+):
     """A key, any key, and the version."""
     response = post(server.url, "anthropic", anthropic_body("echo", "hi"), headers)
     assert (response.status_code, response.json()["error"]["message"]) == (status, says)
@@ -363,7 +366,7 @@ REFUSED_BY_OPENAI = [
     Case(name="empty tools", body={"tools": []}, says="Invalid 'tools': empty array"),
     Case(
         name="schema no object",
-        body={"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
+        body={"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]},
         says="Invalid schema for function 'f'",
     ),
     Case(
@@ -376,7 +379,7 @@ REFUSED_BY_OPENAI = [
 
 
 @pytest.mark.parametrize("case", REFUSED_BY_OPENAI, ids=lambda case: case.name)
-def test_openai_refuses(server, case):
+def test_openai_refuses(server: ModelServerHandle, case: Case):
     """What Chat Completions would not take is refused with its status, shape and words."""
     body = {**openai_body("echo", "hi"), **case.body}
     response = post(server.url, "openai", {name: value for name, value in body.items() if value is not None})
@@ -387,7 +390,7 @@ def test_openai_refuses(server, case):
     assert case.says in error["message"]
 
 
-def test_openai_wants_a_key(server):
+def test_openai_wants_a_key(server: ModelServerHandle):
     """Any key, but one."""
     response = post(server.url, "openai", openai_body("echo", "hi"), {})
     assert response.status_code == 401
@@ -396,7 +399,7 @@ def test_openai_wants_a_key(server):
 
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
-def test_no_json_object_is_refused(server, dialect, body):
+def test_no_json_object_is_refused(server: ModelServerHandle, dialect: str, body: bytes):
     """Bytes that are no JSON object, however hostile."""
     assert post(server.url, dialect, body).status_code == 400
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from edgeloop_client.model.shapes import objects
+
 ANTHROPIC = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
 OPENAI = {"authorization": "Bearer key"}
 PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
@@ -72,11 +74,9 @@ def stream(url: str, dialect: str, body: dict[str, Any], timeout: float = 30) ->
 
 def said(dialect: str, streamed: Streamed) -> str:
     """The visible text of a stream."""
+    events = objects(streamed.data)
     if dialect == "anthropic":
-        events = [event for event in streamed.data if isinstance(event, dict)]
         deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
         return "".join(delta.get("text", "") for delta in deltas)
-    choices = [
-        event["choices"][0] for event in streamed.data if isinstance(event, dict) and event.get("choices")
-    ]
+    choices = [event["choices"][0] for event in events if event.get("choices")]
     return "".join(choice["delta"].get("content") or "" for choice in choices)
