@@ -8,9 +8,8 @@ import asyncio
 import json
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import js
@@ -18,6 +17,7 @@ import js
 from edge.convert import why
 from edge.hot import count_batch, count_tokens
 from edge.model_call import ModelCall
+from edge.residents import Resident, Residents
 from edge.settings import Settings
 from edge.sockets import Sockets
 from edge.store import Store
@@ -30,30 +30,13 @@ from edgeloop.limiter import Limiters
 from edgeloop.prompt import Prompt
 from edgeloop.providers.failures import local
 from edgeloop.reader import partial_blocks
-from edgeloop.record import Recorder, attributes
+from edgeloop.record import attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
 from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult, events_frame
 
-RESIDENTS_MAX = 64
-PROMPT_BYTES_MAX = 4 << 20
-"""A longer conversation's bytes are not kept between turns: all agents of an isolate share 128 MB."""
-
-
-@dataclass(kw_only=True)
-class Resident:
-    """What is kept in memory of a session: all of it can be rebuilt from its log."""
-
-    session: Session
-    recorder: Recorder = field(default_factory=Recorder)
-    prompt: Prompt | None = None
-
-
-_residents: OrderedDict[str, Resident] = OrderedDict()
-"""Bounded, and not in the objects: evicted objects linger until the JS engine collects them (platform.md, measured)."""
-
-
+_residents = Residents()
 _limiters = Limiters()
 """What all sessions of this isolate have learnt of the provider's limits."""
 
@@ -72,7 +55,7 @@ class Agent:
         self._call: ModelCall | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._alarm: int | None = None
-        _residents.pop(key, None)  # a predecessor's copy may hold what was never committed
+        _residents.drop(key)  # a predecessor's copy may hold what was never committed
         self._open()
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -94,7 +77,7 @@ class Agent:
     def _load(self) -> Resident:
         snapshot, events = self.store.open()
         resident = Resident(session=Session.replay(snapshot, events))
-        _residents[self._key] = resident
+        _residents.put(self._key, resident)
         return resident
 
     def _open(self) -> None:
@@ -120,13 +103,12 @@ class Agent:
         `ref`, so neither is sent its own content again.
         """
         resident = self._resident()
-        _residents.move_to_end(self._key)
         batch: list[Recorded] = []
         world = self._world()  # asking the sockets costs 0.1 ms, so once for all that follows
         try:
             effects = self._feed(resident, events, world, batch)
         except Exception:
-            _residents.pop(self._key, None)  # half applied, nothing stored: the log knows better
+            _residents.drop(self._key)  # half applied, nothing stored: the log knows better
             raise
         if batch:
             self.store.append(batch)
@@ -135,7 +117,8 @@ class Agent:
         self._set_alarm(resident.session.state, world)
         for effect in effects:
             self._perform(effect)
-        self._release(resident)
+        if resident.idle:
+            _residents.weigh(self._key)  # at the end of a turn, when its prompt has grown
         return resident.session.state.seq
 
     def _feed(
@@ -184,16 +167,6 @@ class Agent:
             return
         live.send(frame, sender[0])
         live.sendTo(sender[0], events_frame(batch, streamed=streamed, own=sender[1]))
-
-    def _release(self, resident: Resident) -> None:
-        prompt = resident.prompt
-        if resident.session.state.phase == "idle" and prompt is not None and prompt.size > PROMPT_BYTES_MAX:
-            resident.prompt = None
-        while len(_residents) > RESIDENTS_MAX:
-            key = next((k for k, r in _residents.items() if r.session.state.phase == "idle"), None)
-            if key is None or key == self._key:
-                return
-            del _residents[key]
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -354,7 +327,7 @@ class Agent:
         self._call = None
         for task in list(self._tasks.values()):
             task.cancel()
-        _residents.pop(self._key, None)
+        _residents.drop(self._key)
         await self.store.delete()
 
 

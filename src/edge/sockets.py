@@ -31,15 +31,19 @@ class Sockets:
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
         self.live = pump.new_live()
-        for ws in self._all():
-            if peer_of(ws) is not None:
-                self.live.add(ws, peer_of(ws).client)
-
-    def _all(self) -> list[Any]:
-        return list(self._ctx.getWebSockets())
+        self._known: tuple[int, list[tuple[Any, Peer]]] | None = None
+        for ws in self._ctx.getWebSockets():
+            peer = peer_of(ws)
+            if peer is not None:
+                self.live.add(ws, peer.client)
 
     def _peers(self) -> list[tuple[Any, Peer]]:
-        return [(ws, peer) for ws in self._all() if self.live.has(ws) and (peer := peer_of(ws)) is not None]
+        """The live sockets. Asked several times a round, so kept until one joins, leaves or is dropped by `Live`."""
+        size = self.live.size
+        if self._known is None or self._known[0] != size:
+            sockets = ((ws, peer_of(ws)) for ws in self._ctx.getWebSockets() if self.live.has(ws))
+            self._known = size, [(ws, peer) for ws, peer in sockets if peer is not None]
+        return self._known[1]
 
     def hosts(self) -> tuple[str, ...]:
         """Clients that run tools, the latest first."""
@@ -61,10 +65,12 @@ class Sockets:
         at = int(time.time() * 1000)
         ws.serializeAttachment(to_object({"client": client, "tools": tools, "order": order, "at": at}))
         self.live.add(ws, client)
+        self._known = None
 
     def leave(self, ws: Any) -> None:
         """Take a socket out; nothing more is sent to it."""
         self.live.drop(ws)
+        self._known = None
 
     def count(self) -> int:
         """How many sockets are live."""

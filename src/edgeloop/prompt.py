@@ -20,13 +20,10 @@ class Prompt:
     """A transcript and the bytes of its entries for one provider; a change of provider starts the bytes anew."""
 
     transcript: Transcript = field(default_factory=Transcript)
+    size: int = 0
+    """Bytes of the encoded messages."""
     _provider: str = ""
     _messages: list[bytes] = field(default_factory=lambda: list[bytes]())
-
-    @property
-    def size(self) -> int:
-        """Bytes held."""
-        return sum(map(len, self._messages))
 
     def build(self, state: State, target: Target) -> Request:
         """Build the request for the step that has just begun: work is proportional to the new entries, plus one copy.
@@ -36,9 +33,10 @@ class Prompt:
         """
         provider = PROVIDERS[state.provider]
         if self._provider != state.provider:
-            self._provider, self._messages = state.provider, []
-        new = self.transcript.entries[len(self._messages) :]
-        self._messages.extend(provider.encode(entry) for entry in new)
+            self._provider, self._messages, self.size = state.provider, [], 0
+        new = [provider.encode(entry) for entry in self.transcript.entries[len(self._messages) :]]
+        self._messages.extend(new)
+        self.size += sum(map(len, new))
         tools = tuple(tool.spec for tool in state.tools)
         plan = Plan(model=state.model, system=state.system, tools=tools, messages=tuple(self._messages))
         return provider.build_request(plan, target)
