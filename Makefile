@@ -8,7 +8,7 @@ UPGRADE ?=
 export JSON UPGRADE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz
+.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz transcript
 
 help:
 	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
@@ -47,6 +47,9 @@ wasm: setup
 
 fuzz: setup
 	@$(VENV)/python -m scripts.fuzz
+
+transcript: setup
+	@$(VENV)/python -m scripts.transcript
 
 lock: setup
 	@$(VENV)/python -m scripts.lock
