@@ -48,11 +48,16 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Op]:
         """The operations that these bytes complete, each tagged `op`."""
-        return list(_operations(self._kernels.call_bytes("decode_feed", data, self._handle)))
+        self._kernels.call("decode_feed", data, self._handle)
+        return self._take()
 
     def finish(self) -> list[Op]:
         """The operations that the end of the bytes completes."""
-        return list(_operations(self._kernels.call_bytes("decode_finish", b"", self._handle)))
+        self._kernels.call("decode_finish", b"", self._handle)
+        return self._take()
+
+    def _take(self) -> list[Op]:
+        return list(_operations(self._kernels.call_bytes("decode_take", b"", self._handle)))
 
     def partial(self, *, open_only: bool = False) -> list[Op]:
         """The blocks so far; `open_only`: the text and reasoning that are not complete."""
@@ -91,7 +96,7 @@ def _pieces(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[Op]:
 
 
 def _operations(result: bytes) -> Iterator[Op]:
-    """Cut a feed's result into operations; its layout is described in `rust-wasm/wasm/src/decode.rs`."""
+    """Cut taken records into operations; their layout is described in `rust-wasm/wasm/src/decode.rs`."""
     if not result:
         return
     (count,) = _COUNT.unpack_from(result)

@@ -17,10 +17,10 @@ export class Deadlines {
     this.#arm();
   }
 
-  /** Bytes came. */
-  touch() {
+  /** Bytes came, at `now`. */
+  touch(now) {
     const first = this.#last === null;
-    this.#last = performance.now();
+    this.#last = now;
     // The timer waits for the first byte's deadline; the idle one may be nearer.
     if (first) this.#arm();
   }

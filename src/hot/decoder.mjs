@@ -79,7 +79,7 @@ class Instance {
     }
   }
 
-  /** The records a feed left in the output: their numbers, and their texts as one string. */
+  /** The records that `decode_take` left in the output: their numbers, and their texts as one string. */
   records(length) {
     if (length === 0) return NOTHING;
     const start = this.#wasm.output() >>> 0;
@@ -104,7 +104,10 @@ class Instance {
   }
 }
 
-/** Decodes one response. Records: `count`, and per record RECORD numbers `tag, block, off, bytes, units, deltas`. */
+/** How soon a decoder's records want to be taken (`Urgency` in Rust). */
+export const URGENCY = { IDLE: 0, LIVE: 1, DUE: 2 };
+
+/** Decodes one response: `feed` and `finish` say how urgent it is to `take` what they brought. */
 export class Decoder {
   #instance;
   #handle;
@@ -124,11 +127,17 @@ export class Decoder {
   }
 
   feed(bytes) {
-    return this.#instance.records(this.#run("decode_feed", bytes));
+    return this.#run("decode_feed", bytes);
   }
 
   finish() {
-    return this.#instance.records(this.#run("decode_finish", null));
+    return this.#run("decode_finish", null);
+  }
+
+  /** The records since the last time: `count`, per record RECORD numbers `tag, block, off, bytes, units, deltas`, and
+   *  their texts as one string. */
+  take() {
+    return this.#instance.records(this.#run("decode_take", null));
   }
 
   partial(openOnly) {

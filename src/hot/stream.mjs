@@ -2,13 +2,18 @@
 // complete. Decides what is sent when, and how a stream ends: by its own word, by a deadline, a person, a broken
 // connection. Knows no provider and no session; plain Node can run it.
 //
-// Text deltas of one read go out as one frame per block and never wake Python. Operations that complete something
-// are handed over together, all that one read brought; those that can wait ride along with the next.
+// Text never wakes Python, and goes out at once; only what comes faster than a person can see, within WINDOW_MS of the
+// last frame, waits for the window's end and shares one. Operations that complete something are handed over at once,
+// all that one read brought together; those that can wait ride along with the next.
 import { Deadlines } from "./clock.mjs";
-import { TAG, eachRecord } from "./decoder.mjs";
+import { TAG, URGENCY, eachRecord } from "./decoder.mjs";
 import { Recovery } from "./recovery.mjs";
 import { Timing } from "./timing.mjs";
 
+/** A read of a fast stream brings one delta (platform.md), and a frame costs more than all else: share it. */
+const WINDOW_MS = 2;
+/** Bytes asked for per read. */
+const READ_BYTES = 64 << 10;
 /** How long to go on reading after the end: a body read to its last byte leaves the connection usable. */
 const DRAIN_MS = 1000;
 
@@ -25,6 +30,8 @@ export class Pump {
   #deadlines;
   #recovery;
   #timing = new Timing();
+  #shownAt = -Infinity;
+  #window = null;
   #batch = [];
   #due = false;
   #waiting = null;
@@ -55,8 +62,10 @@ export class Pump {
     return batch;
   }
 
-  /** The text and reasoning shown so far of blocks that are not complete, as a JSON array; also after the end. */
+  /** The text and reasoning shown so far of blocks that are not complete, as a JSON array; also after the end. A socket
+   *  added at once after this call gets exactly what follows. */
   partial() {
+    if (this.#window !== null) this.#onWindow();
     return this.#partial ?? this.#decoder.partial(true);
   }
 
@@ -73,32 +82,58 @@ export class Pump {
   async #run(body) {
     let reader = null;
     try {
-      reader = body.getReader();
+      reader = readerOf(body);
       await this.#read(reader);
     } catch (error) {
       // Our own abort makes the read fail too; then the end is known already.
       const cls = error.name === "DecoderLost" ? "interrupted" : "connection";
       this.#endWith(cls, error.message, { retryable: true });
     }
-    reader?.cancel().catch(() => {});
+    reader?.cancel();
   }
 
   async #read(reader) {
     while (!this.#ended) {
       const { done, value } = await reader.read();
       if (this.#ended) return;
-      if (done) return this.#take(this.#decoder.finish());
-      if (value.length === 0) continue;
-      this.#deadlines.touch();
-      this.#timing.read(value.length);
-      this.#take(this.#decoder.feed(value));
+      if (!done && value.length > 0) this.#feed(value);
+      if (done) {
+        this.#decoder.finish();
+        this.#take();
+        return;
+      }
     }
     await drain(reader);
   }
 
-  /** Show what is to be shown, keep what is to be handed over. */
-  #take(records) {
-    eachRecord(records, (tag, block, off, text, deltas) => {
+  #feed(bytes) {
+    const now = performance.now();
+    this.#deadlines.touch(now);
+    this.#timing.read(bytes.length, now);
+    const urgency = this.#decoder.feed(bytes);
+    if (urgency === URGENCY.IDLE) return;
+    if (urgency === URGENCY.DUE || now - this.#shownAt >= WINDOW_MS) {
+      this.#shownAt = now;
+      this.#take();
+    } else {
+      this.#window ??= setTimeout(() => this.#onWindow(), WINDOW_MS);
+    }
+  }
+
+  #onWindow() {
+    this.#shownAt = performance.now();
+    try {
+      this.#take();
+    } catch (error) {
+      this.#endWith("interrupted", error.message, { retryable: true });
+    }
+  }
+
+  /** Show what is to be shown, keep what is to be handed over; `last` may put another end in place of the stream's. */
+  #take(last = (op) => op) {
+    clearTimeout(this.#window);
+    this.#window = null;
+    eachRecord(this.#decoder.take(), (tag, block, off, text, deltas) => {
       switch (tag) {
         case TAG.TEXT:
           return this.#show("text", block, off, text, deltas);
@@ -113,7 +148,7 @@ export class Pump {
           this.#due = true;
           return this.#batch.push(text);
         case TAG.END:
-          return this.#end(text);
+          return this.#end(last(text));
       }
     });
     this.#wake();
@@ -147,6 +182,7 @@ export class Pump {
     this.#ended = true;
     this.#deadlines.clear();
     this.#recovery.stop();
+    clearTimeout(this.#window);
     this.#close();
   }
 
@@ -168,23 +204,34 @@ export class Pump {
   #endWith(cls, message, { retryable, always = false }) {
     if (this.#ended) return;
     const ours = JSON.stringify({ op: "error", class: cls, code: "", message, retryable });
-    eachRecord(this.#lastRecords(), (tag, _block, _off, text) => {
-      const isTheirs = !always && text.startsWith('{"op":"stop"');
-      if (tag === TAG.END) this.#end(isTheirs ? text : ours);
-      else if (tag === TAG.OP || tag === TAG.DUE) this.#batch.push(text);
-    });
-    if (!this.#ended) this.#end(ours);
+    try {
+      this.#decoder.finish();
+      this.#take((last) => (!always && last.startsWith('{"op":"stop"') ? last : ours));
+    } catch {
+      this.#end(ours);
+    }
     this.#abort?.abort();
     this.#wake();
   }
+}
 
-  #lastRecords() {
-    try {
-      return this.#decoder.finish();
-    } catch {
-      return { count: 0, numbers: [], text: "" };
-    }
+/** A reader of whatever kind the body allows; one that fills our own buffer spares an allocation per read. */
+function readerOf(body) {
+  let reader;
+  try {
+    reader = body.getReader({ mode: "byob" });
+  } catch {
+    reader = body.getReader();
+    return { read: () => reader.read(), cancel: () => void reader.cancel().catch(() => {}) };
   }
+  let buffer = new ArrayBuffer(READ_BYTES);
+  const read = async () => {
+    const result = await reader.read(new Uint8Array(buffer));
+    // The buffer went into the read and comes back with its result.
+    if (!result.done) buffer = result.value.buffer;
+    return result;
+  };
+  return { read, cancel: () => void reader.cancel().catch(() => {}) };
 }
 
 /** Read on to the end of the bytes, for a while. */

@@ -14,11 +14,10 @@ export class Timing {
   frames = 0;
   wakes = 0;
 
-  /** A read came. */
-  read(bytes) {
+  /** A read brought so many bytes, at `now`. */
+  read(bytes, now) {
     this.bytes += bytes;
     this.reads += 1;
-    const now = performance.now();
     this.#first ??= now - this.#begun;
     if (this.#last !== null) this.#gap(now - this.#last);
     this.#last = now;

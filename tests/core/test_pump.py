@@ -60,8 +60,8 @@ def at_block_ends(stream: bytes) -> list[bytes]:
 
 
 def test_frames_are_exactly_what_the_protocol_says() -> None:
-    """One frame per block and read, text escaped once, offsets in UTF-8 bytes; calls are announced by name."""
-    (found,) = pump(scenario(at_block_ends(STREAM)))
+    """One frame per block, text escaped once, offsets in UTF-8 bytes; calls are announced by name."""
+    (found,) = pump(scenario(at_block_ends(STREAM), pauseMs=8))
     assert found["sockets"][0]["frames"] == [
         '{"t":"delta","step":3,"attempt":1,"block":0,"kind":"reasoning","off":0,"text":"Two files; "}',
         '{"t":"delta","step":3,"attempt":1,"block":0,"kind":"reasoning","off":11,"text":"both."}',
@@ -124,16 +124,24 @@ def test_a_slow_python_gets_everything_at_once() -> None:
 
 def test_every_socket_gets_every_frame_and_a_bad_one_goes_alone() -> None:
     """One throws, one is too far behind: both are closed to come back later, the others notice nothing."""
-    big = chat(*({"content": "x" * 3_000} for _ in range(100)))
-    (found,) = pump(
-        scenario(at_block_ends(big), "openai-chat", sockets=[{}, {"throwsAfter": 1}, {"behindAfter": 2}, {}])
-    )
+    big = at_block_ends(chat(*({"content": "x" * 30_000} for _ in range(20))))
+    sockets = [{}, {"throwsAfter": 1}, {"behindAfter": 2}, {}]
+    (found,) = pump(scenario(big, "openai-chat", pauseMs=5, sockets=sockets))
     whole, thrown, behind, other = found["sockets"]
     assert whole["frames"] == other["frames"]
-    assert len(whole["frames"]) == 100
+    assert len(shown(found)[0]) == 600_000
     assert (thrown["closed"], len(thrown["frames"])) == (1013, 1)
-    assert (behind["closed"], len(behind["frames"]) < 60) == (1013, True)
+    assert (behind["closed"], len(behind["frames"]) < len(whole["frames"])) == (1013, True)
     assert (whole["closed"], found["attached"]) == (None, 2)
+
+
+def test_a_fast_stream_shares_frames_and_a_paced_one_does_not() -> None:
+    """A delta goes out with its read, unless a frame went out less than 2 ms ago; then within 2 ms."""
+    deltas = at_block_ends(chat(*({"content": f"{n} "} for n in range(40))))
+    fast, paced = pump(scenario(deltas, "openai-chat"), scenario(deltas, "openai-chat", pauseMs=8))
+    assert fast["stats"]["frames"] < 20
+    assert paced["stats"]["frames"] > 35
+    assert shown(fast) == shown(paced)
 
 
 def test_no_sockets_no_frames() -> None:

@@ -1,6 +1,6 @@
 //! Stream decoders, as numbers: a handle per stream.
 //!
-//! A feed's result in the output buffer, all numbers u32 little-endian: how many records; per record `tag, block,
+//! What `decode_take` leaves in the output buffer, all numbers u32 little-endian: how many records; per record `tag, block,
 //! off, bytes, units, deltas` (see `edgeloop_core::decode::out`); then the records' texts in order, as one UTF-8 text, so
 //! that the reader decodes it once and cuts it by `units` (UTF-16) or `bytes` (UTF-8). Nothing to say is length 0.
 
@@ -31,16 +31,23 @@ pub fn decode_new(dialect: u32, args: u32, _len: u32) -> u32 {
     })
 }
 
-/// Feed the input to a decoder; leaves the records in the output and returns their length.
+/// Feed the input to a decoder; says how soon to take the records: 0 no hurry, 1 something to show, 2 something
+/// is complete.
 #[wasm_bindgen]
 pub fn decode_feed(handle: u32, len: u32) -> u32 {
-    with_decoder(handle, |decoder| with_input(len, |bytes| write_records(decoder.feed(bytes))))
+    with_decoder(handle, |decoder| with_input(len, |bytes| decoder.feed(bytes) as u32))
 }
 
-/// Tell a decoder that there are no more bytes; the result is as of `decode_feed`.
+/// Tell a decoder that there are no more bytes; answers as `decode_feed`.
 #[wasm_bindgen]
 pub fn decode_finish(handle: u32, _len: u32) -> u32 {
-    with_decoder(handle, |decoder| write_records(decoder.finish()))
+    with_decoder(handle, |decoder| decoder.finish() as u32)
+}
+
+/// Take the records since the last time: leaves them in the output and returns their length.
+#[wasm_bindgen]
+pub fn decode_take(handle: u32, _len: u32) -> u32 {
+    with_decoder(handle, |decoder| decoder.take(write_records))
 }
 
 /// The blocks so far as JSON; `open_only` != 0: only text and reasoning not complete yet.

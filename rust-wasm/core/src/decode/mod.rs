@@ -1,7 +1,7 @@
 //! Stream decoders: provider bytes in, operations out.
 //!
-//! A `Decoder` takes the body of one streamed answer in pieces of any size and hands out what they mean as
-//! records (`out`). It decides when a text, a call, a response is complete, per dialect as its documentation and
+//! A `Decoder` takes the body of one streamed answer in pieces of any size and keeps what they mean as records
+//! (`out`) until they are taken. It decides when a text, a call, a response is complete, per dialect as its documentation and
 //! recordings say. It knows no clock, no socket and no retry, and it never fails on the peer's bytes: what is
 //! wrong with them is an operation too.
 //!
@@ -38,7 +38,7 @@ use failure::{Class, Failure};
 use gemini::Gemini;
 use interactions::Interactions;
 use json::{Kind, Tape, Value};
-use out::Out;
+use out::{Out, Urgency};
 use responses::Responses;
 use sse::{Frame, Sse};
 use turn::Turn;
@@ -114,26 +114,32 @@ impl Decoder {
         Decoder { sse: Sse::default(), tape: Tape::default(), reader }
     }
 
-    /// Take the next bytes; the result holds what they completed. Nothing follows `stop` or `error`.
-    pub fn feed(&mut self, bytes: &[u8]) -> &Out {
+    /// Take the next bytes and say how soon what they completed should be taken. Nothing follows `stop` or `error`.
+    pub fn feed(&mut self, bytes: &[u8]) -> Urgency {
         let Decoder { sse, tape, reader } = self;
-        reader.turn.out.clear();
         if !reader.turn.ended {
             sse.feed(bytes, &mut |frame| reader.on_frame(frame, tape));
         }
-        &reader.turn.out
+        reader.turn.out.urgency
     }
 
     /// The peer sent its last byte; without a terminal event that is an error.
-    pub fn finish(&mut self) -> &Out {
+    pub fn finish(&mut self) -> Urgency {
         let Decoder { sse, tape, reader } = self;
-        reader.turn.out.clear();
         if !reader.turn.ended {
             reader.closing = true;
             sse.finish(&mut |frame| reader.on_frame(frame, tape));
             reader.finish();
         }
-        &reader.turn.out
+        reader.turn.out.urgency
+    }
+
+    /// Read what came since the last time; then it is gone.
+    pub fn take<R>(&mut self, read: impl FnOnce(&Out) -> R) -> R {
+        let out = &mut self.reader.turn.out;
+        let result = read(out);
+        out.clear();
+        result
     }
 
     /// The blocks so far, as a JSON array of `{block, kind, complete, bytes, text}`, `bytes` being the text's length

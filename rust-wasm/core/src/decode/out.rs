@@ -1,6 +1,6 @@
 //! What a decoder hands out: records over one shared text, so that a read costs its receiver one text decode.
 //!
-//! Consecutive deltas of one block are one record per `feed`. Live text is already escaped for the inside of a
+//! Consecutive deltas of one block are one record until they are taken. Live text is already escaped for the inside of a
 //! JSON string; operations are whole JSON objects tagged `op`. The text of all records, in order, is `text`.
 
 use super::json::{escape_into, quote_into};
@@ -39,10 +39,24 @@ pub struct Record {
     pub deltas: u32,
 }
 
+/// How soon what is there must be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Urgency {
+    /// Nothing, or what can wait for more.
+    #[default]
+    Idle = 0,
+    /// Something to show.
+    Live = 1,
+    /// Something is complete.
+    Due = 2,
+}
+
 #[derive(Debug, Default)]
 pub struct Out {
     pub records: Vec<Record>,
     pub text: String,
+    pub urgency: Urgency,
 }
 
 /// Above this the buffer is given back: one large block must not pin its memory for the rest of the stream.
@@ -52,6 +66,7 @@ impl Out {
     pub fn clear(&mut self) {
         self.records.clear();
         self.text.clear();
+        self.urgency = Urgency::Idle;
         if self.text.capacity() > KEEP {
             self.text = String::new();
         }
@@ -59,6 +74,7 @@ impl Out {
 
     /// Add a delta, joined to the record before if that is of the same block.
     pub fn live(&mut self, tag: Tag, block: usize, off: usize, delta: &str) {
+        self.urgency = self.urgency.max(Urgency::Live);
         let from = self.text.len();
         escape_into(delta, &mut self.text);
         let (bytes, units) = self.measure(from);
@@ -83,6 +99,11 @@ impl Out {
 
     /// Add an operation; `fill` writes its fields.
     pub fn op(&mut self, tag: Tag, name: &str, block: usize, fill: impl FnOnce(Fields) -> Fields) {
+        self.urgency = self.urgency.max(match tag {
+            Tag::Due | Tag::End => Urgency::Due,
+            Tag::Call => Urgency::Live,
+            _ => Urgency::Idle,
+        });
         let from = self.text.len();
         fill(Fields::open(&mut self.text).str("op", name)).close();
         let (bytes, units) = self.measure(from);

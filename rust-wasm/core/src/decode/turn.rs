@@ -288,6 +288,7 @@ impl Turn {
 
     /// An event was no JSON: its content is lost, and said to be.
     pub fn malformed(&mut self, bytes: usize) {
+        self.keep(64);
         self.out.op(Tag::Op, "malformed", 0, |f| f.num("bytes", bytes));
     }
 
