@@ -111,10 +111,16 @@ def decode(
     file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")],
     dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
 ) -> None:
-    """Decode a recorded model stream into operations, one JSON object a line."""
+    """Decode a recorded model stream into operations, one JSON object a line. Exits 1 if the stream did not end well."""
     from edgeloop_client.decode import decode_file
 
-    decode_file(file, dialect, sys.stdout)
+    try:
+        ended_well = decode_file(file, dialect, sys.stdout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--dialect") from error
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
+    raise typer.Exit(0 if ended_well else 1)
 
 
 @app.command(context_settings=_FORWARD, add_help_option=False)

@@ -110,7 +110,7 @@ class Client:
         await self._wait(self._caught_up)
 
     async def over(self) -> None:
-        """Wait for the end of the turn that is followed.
+        """Wait for the end of the turn that is followed; without one of ours, until nothing is under way.
 
         Raises:
             ClientError: the connection ended for good, the message was refused, or the agent was deleted.
@@ -176,6 +176,8 @@ class Client:
         for call in self._pending:
             self._assign(call.call, call.epoch)
         self._questions.update(self.connection.view)
+        if self.turn.message is None and self.connection.view.phase == "idle":
+            self._over.set()
 
     def refused(self, error: ErrorFrame) -> None:
         """Take a refusal: of a message it ends the wait, of a result it is told."""

@@ -11,7 +11,7 @@ import termios
 from typing import IO, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from edgeloop.events import (
     ApprovalDecided,
@@ -83,13 +83,11 @@ class Screen:
     def table(self, rows: list[tuple[str, str]]) -> None:
         """The final table."""
         self._break()
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(style="dim")
-        table.add_column()
-        for name, value in rows:
-            table.add_row(name, value)
         self.console.print()
-        self.console.print(table)
+        width = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            # Not rich's table: it fills every line with blanks, which a transcript would keep.
+            self.console.print(Text.assemble((f"{name:<{width}}  ", "dim"), visible(value)))
 
     def text(self, text: str, style: str | None = None) -> None:
         """Text as it comes, without a line end of its own."""

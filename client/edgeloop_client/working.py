@@ -68,8 +68,6 @@ async def attach(options: Options) -> int:
         client.screen.text(view.answer)
         for held in list(view.live.values()):
             client.screen.text(held.text.decode("utf-8", "replace"))
-        if view.phase == "idle":
-            return work.finish()
         if options.directory is None and any(call.state == "waiting" for call in view.calls.values()):
             client.screen.notice("a call waits for a client with local tools: attach with --dir", "yellow")
         return await work.follow(client.over)

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,15 +43,16 @@ class Shell:
 
     @asynccontextmanager
     async def starting(
-        self, *arguments: str, session: MemorySession | None, **changes: Any
+        self, *arguments: str, session: MemorySession | None, terminal: int | None = None
     ) -> AsyncGenerator[asyncio.subprocess.Process]:
-        pipes = {
-            "stdin": asyncio.subprocess.DEVNULL,
-            "stdout": asyncio.subprocess.PIPE,
-            "stderr": asyncio.subprocess.PIPE,
-        }
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, *arguments, cwd=self.directory, env=self.environment(session), **(pipes | changes)
+            *COMMAND,
+            *arguments,
+            cwd=self.directory,
+            env=self.environment(session),
+            stdin=terminal or asyncio.subprocess.DEVNULL,
+            stdout=terminal or asyncio.subprocess.PIPE,
+            stderr=terminal or asyncio.subprocess.PIPE,
         )
         try:
             yield process
@@ -167,9 +167,7 @@ async def test_a_question_at_the_terminal(shell: Shell, typed: str, made: bool) 
 async def _at_terminal(shell: Shell, session: MemorySession, typed: str) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     seen = bytearray()
-    async with shell.starting(
-        "run", "go", session=session, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+    async with shell.starting("run", "go", session=session, terminal=theirs) as process:
         os.close(theirs)
         os.set_blocking(ours, False)
         while process.returncode is None:
@@ -247,7 +245,15 @@ async def test_attach_in_mid_turn(shell: Shell) -> None:
 
 
 async def test_decode_and_model_are_reached(shell: Shell) -> None:
-    """The other commands' own help and errors come through."""
+    """The other commands' own help, results and errors come through."""
     ended = await shell.run("model", "serve", "--help")
     assert ended.code == 0
     assert "--port" in ended.out
+    stream = Path(__file__).parent.parent / "fixtures" / "streams" / "anthropic.sse"
+    ended = await shell.run("decode", "--dialect", "anthropic", str(stream))
+    assert ended.code in (0, 1), ended.err
+    assert all(json.loads(line)["op"] for line in ended.out.splitlines())
+    for arguments in (("--dialect", "nope", str(stream)), ("--dialect", "anthropic", "/does/not/exist")):
+        ended = await shell.run("decode", *arguments)
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
