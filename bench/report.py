@@ -1,7 +1,7 @@
 """What every bench prints: figures with their spread, targets met or not, and with JSON=1 one JSON object as the last line.
 
-A figure is the median of its runs, with the lowest and the highest. A bench never fails on a missed target: machines are noisy, so
-whoever reads decides; counts that must hold are asserted in tests.
+A figure is the median of its runs, with the lowest and the highest. A bench never fails on a missed target: machines are noisy,
+so whoever reads decides; counts that must hold are asserted in tests.
 """
 
 import json
@@ -44,7 +44,10 @@ class Report:
         """Record a figure and return its median."""
         value = statistics.median(runs)
         self.figures[name] = Figure(value=value, unit=unit, low=min(runs), high=max(runs), runs=len(runs))
-        print(f"  {name:<58} {value:>11,.3f} {unit:<10} [{min(runs):,.3f} .. {max(runs):,.3f}] n={len(runs)}", flush=True)
+        print(
+            f"  {name:<58} {value:>11,.3f} {unit:<10} [{min(runs):,.3f} .. {max(runs):,.3f}] n={len(runs)}",
+            flush=True,
+        )
         return value
 
     def target(self, name: str, value: float, want: Literal["at most", "at least"], bound: float) -> None:
@@ -60,6 +63,8 @@ class Report:
         """Print the targets, and the JSON where it is asked for."""
         for target in self.targets:
             mark = "met   " if target["met"] else "MISSED"
-            print(f"  {mark} {target['name']}: {target['value']:,.3f}, {target.get('want')} {target['bound']:,.3f}")
+            print(
+                f"  {mark} {target['name']}: {target['value']:,.3f}, {target.get('want')} {target['bound']:,.3f}"
+            )
         if os.environ.get("JSON") == "1":
             print(json.dumps({"bench": self.name, "figures": self.figures, "targets": self.targets}))

@@ -26,7 +26,11 @@ class Pump(DurableObject):
     async def webSocketMessage(self, ws: Any, message: str) -> None:  # noqa: ARG002
         """Ask the model and stream its answer."""
         asked = {"model": "bench", "stream": True, "messages": [{"role": "user", "content": message}]}
-        init = {"method": "POST", "headers": [["content-type", "application/json"]], "body": json.dumps(asked)}
+        init = {
+            "method": "POST",
+            "headers": [["content-type", "application/json"]],
+            "body": json.dumps(asked),
+        }
         url = f"{self.env.MODEL_URL}/v1/chat/completions"
         answer = await js.fetch(url, to_js(init, dict_converter=js.Object.fromEntries))
         viewers = list(self._raw.getWebSockets())
