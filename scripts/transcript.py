@@ -1,6 +1,6 @@
 """The README's transcript: `make demo` over `examples/garden`, as it was printed.
 
-`python -m scripts.transcript` writes it between the README's markers; `--check` runs the demo anew and says whether the README still
+`python -m scripts.transcript` writes it between the markers there; `--check` runs the demo anew and says whether the README still
 shows what one gets. Times and sizes on the wire differ from run to run, so those are not compared.
 """
 
@@ -20,6 +20,8 @@ _VARYING = [
     (r"\d[\d.,]* (ms|s)\b", "<time>"),
     (r"[\d.,]+ tokens/s", "<rate>"),
     (r"[\d.,]+ up, [\d.,]+ down", "<bytes>"),
+    (r"[\d.,]+ in \([\d.,]+ cached\)", "<in>"),  # providers' call ids are random, and so are their tokens
+    (r"\b\d+%", "<share>"),
     (r"[ \t]+", " "),
     (r" ?\n", "\n"),
 ]
@@ -38,7 +40,9 @@ def run_demo() -> str:
 
 def shown() -> str:
     """The transcript that the README shows now."""
-    found = re.search(r"<!-- transcript: begin[^\n]*-->\n```text\n[^\n]*\n(.*?)```", README.read_text(), re.DOTALL)
+    found = re.search(
+        r"<!-- transcript: begin[^\n]*-->\n```text\n[^\n]*\n(.*?)```", README.read_text(), re.DOTALL
+    )
     return found[1] if found else ""
 
 
