@@ -135,6 +135,18 @@ def test_every_socket_gets_every_frame_and_a_bad_one_goes_alone() -> None:
     assert (whole["closed"], found["attached"]) == (None, 2)
 
 
+def test_a_socket_may_be_behind_for_a_while() -> None:
+    """Two unsent megabytes are a snapshot on its way; the same ones for longer than patience lasts are a dead reader."""
+    big = at_block_ends(chat(*({"content": "x" * 70_000} for _ in range(12))))
+    sockets = [{"behindAfter": 1, "behind": 2 << 20}, {"behindAfter": 1, "behind": 1 << 19}]
+    patient, strict = pump(
+        scenario(big, "openai-chat", pauseMs=10, sockets=sockets),
+        scenario(big, "openai-chat", pauseMs=10, sockets=sockets, patienceMs=40),
+    )
+    assert [socket["closed"] for socket in patient["sockets"]] == [None, None]
+    assert [socket["closed"] for socket in strict["sockets"]] == [1013, None]
+
+
 def test_a_fast_stream_shares_frames_and_a_paced_one_does_not() -> None:
     """A delta goes out with its read, unless a frame went out less than 2 ms ago; then within 2 ms."""
     deltas = at_block_ends(chat(*({"content": f"{n} "} for n in range(40))))

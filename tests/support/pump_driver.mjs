@@ -1,7 +1,7 @@
 // Runs src/hot/stream.mjs in plain Node: real streams and timers, sockets and SQL that only remember. Scenarios come as
 // a JSON array on standard input (fields below), their outcomes go as a JSON array to standard output.
 //   dialect, chunks [base64], pauseMs before each chunk, end "close" | "error" | "hang", limits {firstMs, idleMs, totalMs},
-//   sockets [{throwsAfter, behindAfter}], abortAfterMs, joinAfter (chunks), slowNextMs (Python is slow to ask)
+//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), slowNextMs (Python is slow to ask)
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Decoders } from "../../src/hot/decoder.mjs";
@@ -15,13 +15,13 @@ class Socket {
   frames = [];
   closed = null;
   bufferedAmount = 0;
-  constructor({ throwsAfter = Infinity, behindAfter = Infinity } = {}) {
-    Object.assign(this, { throwsAfter, behindAfter });
+  constructor({ throwsAfter = Infinity, behindAfter = Infinity, behind = 1 << 30 } = {}) {
+    Object.assign(this, { throwsAfter, behindAfter, behind });
   }
   send(frame) {
     if (this.frames.length >= this.throwsAfter) throw new Error("closed");
     this.frames.push(frame);
-    if (this.frames.length >= this.behindAfter) this.bufferedAmount = 1 << 30;
+    if (this.frames.length >= this.behindAfter) this.bufferedAmount = this.behind;
   }
   close(code) {
     this.closed = code;
@@ -48,7 +48,7 @@ function bodyOf({ chunks, pauseMs = 0, end = "close" }, onChunk, cancelled) {
 }
 
 async function run(scenario) {
-  const live = new Live();
+  const live = new Live({ patienceMs: scenario.patienceMs });
   const sockets = (scenario.sockets ?? [{}]).map((options) => new Socket(options));
   const joiner = new Socket();
   sockets.forEach((ws, i) => live.add(ws, `c${i}`));
