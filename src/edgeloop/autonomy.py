@@ -6,15 +6,18 @@ that matches decides, the mode decides what no rule names, and a person's grants
 Arguments are hostile. So an `allow` matches only what it surely covers, while `ask` and `deny` match what they might cover:
 
 * a command with shell syntax in it (`;`, `|`, `$(`, redirection, a newline ...) is never allowed by a prefix, and is caught by a
-  prefix in any of its parts;
+  prefix in any of its parts (`shell.py`);
 * a path is judged after normalising; one that leaves the directory is never allowed;
-* a URL that parsers read differently (backslash, control characters, user info) is never allowed.
+* a URL that parsers read differently (backslash, user info, `2130706433` for a host ...) is never allowed;
+* an `allow` with patterns must have one for every kind of thing that the tool touches.
 """
 
 import json
 import re
 import shlex
-from functools import lru_cache
+import unicodedata
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from posixpath import normpath
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
@@ -22,8 +25,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgeloop.errors import Refused
+from edgeloop.globs import glob_escape, glob_matches
 from edgeloop.model import Frozen
-from edgeloop.tools import ToolSpec
+from edgeloop.shell import may_run, plain_words
+from edgeloop.tools import ToolSpec, Touched
 
 Verdict = Literal["allow", "ask", "deny"]
 Mode = Literal["plan", "ask", "edit", "auto"]
@@ -36,15 +41,23 @@ MAX_RULES = 256
 class Rule(Frozen):
     """A verdict for calls that match all of its patterns.
 
-    `tool` is a glob on the name. `path` (glob; `**` crosses directories), `command` (a prefix, word by word) and `host` (glob)
-    match the arguments that the tool declares as such (`ToolSpec.touches`); a tool that declares none of that kind never matches.
+    `tool` is a glob on the name. `path` (glob; `**` crosses directories), `command` (a prefix, word by word; with `exact` all of
+    it) and `host` (glob) match the arguments that the tool declares as such (`ToolSpec.touches`); a tool that declares none of
+    that kind never matches. What a pattern may be is `check_rules`' to say, not the model's: a stored rule is read for ever.
     """
 
     verdict: Verdict
     tool: str = Field(default="*", min_length=1, max_length=200)
     path: str | None = Field(default=None, min_length=1, max_length=1_000)
     command: str | None = Field(default=None, min_length=1, max_length=1_000)
+    exact: bool = False
     host: str | None = Field(default=None, min_length=1, max_length=300)
+
+    @property
+    def kinds(self) -> set[Touched]:
+        """What it has a pattern for."""
+        patterns: dict[Touched, str | None] = {"path": self.path, "command": self.command, "url": self.host}
+        return {kind for kind, pattern in patterns.items() if pattern is not None}
 
 
 class Judgement(Frozen):
@@ -73,9 +86,35 @@ def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
             message=f"{where}: {first['msg']}",
             expected="an array of rules, see docs/design/autonomy.md",
         ) from None
+    check_rules(rules)
+    return rules
+
+
+def check_rules(rules: tuple[Rule, ...]) -> None:
+    """Refuse rules with a pattern that could never match: a `deny` that does nothing is worse than none.
+
+    Raises:
+        Refused: such a pattern, or too many rules; names the rule and the field.
+    """
     if len(rules) > MAX_RULES:
         raise Refused(code="too_large", message=f"{len(rules)} rules", expected=f"at most {MAX_RULES}")
-    return rules
+    for number, rule in enumerate(rules):
+        for name, expected in _faults(rule):
+            raise Refused(
+                code="bad_frame", message=f"{number}.{name}: {getattr(rule, name)!r}", expected=expected
+            )
+
+
+def _faults(rule: Rule) -> Iterator[tuple[str, str]]:
+    path, command, host = rule.path, rule.command, rule.host
+    if path is not None and path != "." and set(path.split("/")) & {"", ".", ".."}:
+        yield "path", "a glob below the agent's directory, like src/**"
+    if command is not None and plain_words(command) is None:
+        yield "command", "the first words of one command, without shell syntax"
+    if host is not None and not re.fullmatch(r"[A-Za-z0-9.:*?_-]*[A-Za-z0-9*?]", host):
+        yield "host", "a host's name alone (no scheme, port or path), IDN as xn--"
+    if rule.exact and command is None:
+        yield "exact", "a command beside it"
 
 
 def parse_mode(text: str) -> Mode:
@@ -99,179 +138,169 @@ def judge(
     verdict, by = (
         (rules[number].verdict, f"rule {number + 1}")
         if number is not None
-        else (_by_mode(mode, spec), f"mode {mode}")
+        else (_by_mode(mode, spec, values), f"mode {mode}")
     )
     if verdict == "ask" and (grant := _first(grants, spec, values)) is not None:
         return Judgement(verdict="allow", by=f"grant {grant + 1}")
     return Judgement(verdict=verdict, by=by)
 
 
-def _first(rules: tuple[Rule, ...], spec: ToolSpec, values: dict[str, Any]) -> int | None:
+def _first(rules: tuple[Rule, ...], spec: ToolSpec, values: dict[Touched, str]) -> int | None:
     return next((number for number, rule in enumerate(rules) if _matches(rule, spec, values)), None)
 
 
 def grant_for(spec: ToolSpec, arguments: str) -> Rule | None:
     """The rule that "always for this" stands for: this very command, path or host; None where it cannot be told safely."""
     values = _values(spec, arguments)
-    tool = _escape(spec.name)
-    match values:
-        case {"command": str(command)}:
-            words = _simple(command)
-            return Rule(verdict="allow", tool=tool, command=shlex.join(words)) if words else None
-        case {"path": str(path)}:
-            inside = _inside(path)
-            return Rule(verdict="allow", tool=tool, path=_escape(inside)) if inside is not None else None
-        case {"url": str(url)}:
-            host = _host(url)
-            return Rule(verdict="allow", tool=tool, host=_escape(host)) if host else None
-        case _:
-            return None if spec.touches else Rule(verdict="allow", tool=tool)
-
-
-def _values(spec: ToolSpec, arguments: str) -> dict[str, Any]:
-    """The arguments that the tool declares as path, command or url."""
+    words = plain_words(values.get("command", ""))
+    path, host = _inside(values.get("path", "")), _host(values.get("url", ""))
+    found: dict[Touched, str | None] = {
+        "path": glob_escape(path) if path is not None else None,
+        "command": shlex.join(words) if words is not None else None,
+        "url": host,
+    }
+    if any(found[kind] is None for kind in spec.touches):
+        return None
+    patterns = {("host" if kind == "url" else kind): found[kind] for kind in spec.touches}
     try:
-        given: Any = json.loads(arguments)
+        return Rule.model_validate(
+            {"verdict": "allow", "tool": spec.name, "exact": "command" in patterns} | patterns
+        )
+    except ValidationError:  # too long to be a pattern
+        return None
+
+
+def _values(spec: ToolSpec, arguments: str) -> dict[Touched, str]:
+    """The arguments that the tool declares as path, command or url, as far as they are text."""
+    try:
+        given: Any = json.loads(arguments, object_pairs_hook=_object)
     except (ValueError, RecursionError):  # a model can nest as deep as it likes
         return {}
     if not isinstance(given, dict):
         return {}
-    return {kind: cast(dict[str, Any], given).get(name) for kind, name in spec.touches.items()}
+    values: dict[Touched, Any] = {
+        kind: cast("dict[str, Any]", given).get(name) for kind, name in spec.touches.items()
+    }
+    return {kind: value for kind, value in values.items() if isinstance(value, str)}
 
 
-def _by_mode(mode: Mode, spec: ToolSpec) -> Verdict:
-    harmless = spec.effect == "read" or (
-        spec.effect == "idempotent" and not spec.touches
-    )  # the agent's own notes, say
-    if harmless or mode == "auto":
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ on which of two equal keys counts: then none is read."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
+
+
+def _by_mode(mode: Mode, spec: ToolSpec, values: dict[Touched, str]) -> Verdict:
+    own_notes = spec.effect == "idempotent" and not spec.touches
+    if spec.effect == "read" or own_notes or mode == "auto":
         return "allow"
     if mode == "plan":
         return "deny"
-    return "allow" if mode == "edit" and set(spec.touches) == {"path"} else "ask"
+    is_edit = set(spec.touches) == {"path"} and _inside(values.get("path", "")) is not None
+    return "allow" if mode == "edit" and is_edit else "ask"
 
 
-def _matches(rule: Rule, spec: ToolSpec, values: dict[str, Any]) -> bool:
-    if not _glob(rule.tool).fullmatch(spec.name):
+def _matches(rule: Rule, spec: ToolSpec, values: dict[Touched, str]) -> bool:
+    if not glob_matches(rule.tool, spec.name) or not rule.kinds <= set(spec.touches):
         return False
     sure = rule.verdict == "allow"
-    return (
-        (rule.path is None or ("path" in spec.touches and _path_matches(rule.path, values.get("path"), sure)))
-        and (
-            rule.command is None
-            or ("command" in spec.touches and _command_matches(rule.command, values.get("command"), sure))
-        )
-        and (
-            rule.host is None or ("url" in spec.touches and _host_matches(rule.host, values.get("url"), sure))
-        )
-    )
+    if sure and rule.kinds and rule.kinds != set(spec.touches):
+        return False
+    return all(_kind_matches(rule, kind, values.get(kind), sure) for kind in rule.kinds)
+
+
+def _kind_matches(rule: Rule, kind: Touched, value: str | None, sure: bool) -> bool:
+    """Whether a pattern covers what the call says: surely, or maybe. What is not said might be anything."""
+    if value is None:
+        return not sure
+    match kind:
+        case "path":
+            return _path_matches(rule.path or "", value, sure)
+        case "command":
+            return _command_matches(rule.command or "", value, rule.exact, sure)
+        case "url":
+            return _host_matches(rule.host or "", value, sure)
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------
 
+PATH_MAX = 4_096
 
-def _path_matches(pattern: str, path: Any, sure: bool) -> bool:
-    if not isinstance(path, str):
-        return not sure
+
+def _path_matches(pattern: str, path: str, sure: bool) -> bool:
     inside = _inside(path)
     if inside is None:
         return not sure
-    return _glob(pattern).fullmatch(inside) is not None
+    if sure:
+        return glob_matches(pattern, inside)
+    # A file system may ignore case and composition; and who names a directory may mean all that is in it.
+    pattern, inside = _fold(pattern), _fold(inside)
+    return glob_matches(pattern, inside) or glob_matches(pattern, f"{inside}/")
 
 
 def _inside(path: str) -> str | None:
     """The path relative to the agent's directory, normalised; None if it leaves it or cannot be a path."""
-    if not path or path.startswith("/") or "\0" in path or "\\" in path:
+    if not path or len(path) > PATH_MAX or re.match(r"[/~]|[A-Za-z]:", path):
+        return None
+    if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", path):
         return None
     clean = normpath(path)
     return None if clean == ".." or clean.startswith("../") else clean
 
 
-@lru_cache(maxsize=512)
-def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `**/` any directories or none, `**` anything, `*` and `?` in a segment, `\\` escapes."""
-    out: list[str] = []
-    position = 0
-    while position < len(pattern):
-        for token, regex in (("**/", "(?:.*/)?"), ("**", ".*"), ("*", "[^/]*"), ("?", "[^/]")):
-            if pattern.startswith(token, position):
-                out.append(regex)
-                position += len(token)
-                break
-        else:
-            position += pattern[position] == "\\" and position + 1 < len(pattern)
-            out.append(re.escape(pattern[position]))
-            position += 1
-    return re.compile("".join(out), re.DOTALL)
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"([*?\\])", r"\\\1", text)
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
 
-_SHELL = re.compile(r"[;&|<>`$(){}\n\r\\*?\[\]~#!]")
 
-
-def _command_matches(prefix: str, command: Any, sure: bool) -> bool:
-    wanted = shlex.split(prefix, comments=False) if _quotes_close(prefix) else prefix.split()
-    if not isinstance(command, str):
-        return not sure
-    if sure:
-        words = _simple(command)
-        return words is not None and words[: len(wanted)] == wanted
-    return any(_begins(part, wanted) for part in re.split(r"[;&|\n\r`(){}<>]+|\$\(", command))
-
-
-def _simple(command: str) -> list[str] | None:
-    """The words of a command without any shell syntax but quotes; None for all others."""
-    bare = re.sub(r"'[^']*'", "''", command)
-    if _SHELL.search(bare) or not _quotes_close(command):
-        return None
-    words = shlex.split(command, comments=False)
-    return words or None
-
-
-def _begins(part: str, wanted: list[str]) -> bool:
-    """Whether a part may be the command: its words begin with the wanted ones, after assignments and wrappers like `sudo`."""
-    words = shlex.split(part) if _quotes_close(part) else part.replace('"', " ").replace("'", " ").split()
-    while words and (
-        "=" in words[0] or words[0] in ("sudo", "env", "exec", "command", "nohup", "time", "xargs")
-    ):
-        words = words[1:]
-    if not words or not wanted:
-        return False
-    words[0] = words[0].rpartition("/")[2] or words[0]
-    return words[: len(wanted)] == wanted
-
-
-def _quotes_close(text: str) -> bool:
-    try:
-        shlex.split(text, comments=False)
-    except ValueError:
-        return False
-    return True
+def _command_matches(prefix: str, command: str, exact: bool, sure: bool) -> bool:
+    wanted = plain_words(prefix) or []
+    if not sure:
+        return may_run(command, wanted)
+    words = plain_words(command) or []
+    return words == wanted if exact else words[: len(wanted)] == wanted
 
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
 
 
-def _host_matches(pattern: str, url: Any, sure: bool) -> bool:
-    host = _host(url) if isinstance(url, str) else None
-    if host is None:
-        return not sure
-    return _glob(pattern.lower()).fullmatch(host) is not None
+def _host_matches(pattern: str, url: str, sure: bool) -> bool:
+    host = _host(url)
+    return not sure if host is None else glob_matches(pattern.lower(), host)
 
 
 def _host(url: str) -> str | None:
     """The host of a URL that every parser reads alike; None otherwise."""
-    if re.search(r"[\s\\\x00-\x20\x7f]", url):
+    if re.search(r"[^\x21-\x7e]|\\", url):
         return None
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return None
-    return (
-        host.rstrip(".") if host and parts.scheme in ("http", "https") and "@" not in parts.netloc else None
-    )
+    if not host or parts.scheme not in ("http", "https") or "@" in parts.netloc:
+        return None
+    return _address(host) if ":" in host else _name(host.removesuffix("."))
+
+
+def _address(host: str) -> str | None:
+    try:
+        address = IPv6Address(host)
+    except AddressValueError:
+        return None
+    return str(address.ipv4_mapped or address)
+
+
+def _name(host: str) -> str | None:
+    """A name, or an IPv4 address in its usual form: browsers also take `127.1`, `0x7f000001` and `%65` for what they mean."""
+    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
+        return None
+    if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
+        return host
+    try:
+        return str(IPv4Address(host))
+    except AddressValueError:
+        return None

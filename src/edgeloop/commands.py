@@ -3,7 +3,7 @@
 An empty list means that it was recorded before (or changes nothing): commands are safe to repeat. Token counts come in as data.
 """
 
-from edgeloop.autonomy import grant_for
+from edgeloop.autonomy import check_rules, grant_for
 from edgeloop.errors import Refused
 from edgeloop.events import (
     ApprovalDecided,
@@ -105,7 +105,12 @@ def finish_tool(state: State, command: ToolResult, *, client: str, tokens: int) 
 
 
 def set_autonomy(state: State, command: Autonomy, *, client: str | None) -> list[Event]:
-    """Change what the agent may do without asking; a change ends the session's grants."""
+    """Change what the agent may do without asking; a change ends the session's grants.
+
+    Raises:
+        Refused: a rule with a pattern that could never match.
+    """
+    check_rules(command.rules)
     if (state.mode, state.rules, state.eager) == (command.mode, command.rules, command.eager):
         return []
     return [AutonomyChanged(mode=command.mode, rules=command.rules, eager=command.eager, client=client)]

@@ -166,6 +166,8 @@ def test_a_golden_log_replays_to_the_state_beside_it(path: Path) -> None:
 
 def common(now: Any, then: Any) -> Any:
     """What of a state had a name then: later versions may know more."""
+    if isinstance(then, list):
+        return [common(one, other) for one, other in zip(now, cast(list[Any], then), strict=True)]
     if not isinstance(then, dict):
         return now
     return {name: common(now[name], value) for name, value in cast(dict[str, Any], then).items()}
