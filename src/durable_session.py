@@ -157,6 +157,8 @@ class DurableSession(DurableObject):
             usage=state.usage,
             message_tokens=state.message_tokens,
             attached=agent.sockets.count(),
+            awake_since=agent.since,
+            rows_written=agent.rows_written,
             last_error=state.error,
         ).model_dump_json(exclude_none=True)
 

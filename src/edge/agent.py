@@ -55,6 +55,8 @@ class Agent:
         self._call: ModelCall | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._alarm: int | None = None
+        self._alarms_set = 0
+        self.since = now_ms()
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
         self._open()
 
@@ -64,6 +66,11 @@ class Agent:
     def mode(self) -> Mode:
         """The mode in force: the session's own, else the deployment's."""
         return self.state.mode or self._settings.mode
+
+    @property
+    def rows_written(self) -> int:
+        """Rows written since, as they are billed."""
+        return self.store.rows_written() + self._alarms_set
 
     @property
     def state(self) -> State:
@@ -247,6 +254,7 @@ class Agent:
         when = deadline(state, world)
         if when is not None and (self._alarm is None or self._alarm <= world.now or when < self._alarm):
             self._alarm = max(when, world.now)
+            self._alarms_set += 1
             self._ctx.storage.setAlarm(self._alarm)
 
     def tick(self) -> None:

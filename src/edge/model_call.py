@@ -16,6 +16,7 @@ import httpx
 import js
 
 from edge import pump
+from edge.clock import deadline
 from edge.convert import to_object
 from edge.hot import count_batch
 from edge.http import FetchTransport, is_readable
@@ -26,6 +27,7 @@ from edgeloop.providers.failures import from_answer, local
 from edgeloop.reader import StepReader, partial_blocks
 
 ERROR_BODY_BYTES = 64 << 10
+ERROR_BODY_MS = 10_000
 
 Report = Callable[[list[Event]], None]
 
@@ -77,7 +79,8 @@ class ModelCall:
         """Wait until the limiter lets the call begin: what one session learnt of a key holds for all of this isolate."""
         while not isinstance(lease := self._limiter.admit(_now_ms(), random.random()), Lease):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._aborted.wait(), lease / 1000)
+                async with deadline(lease):
+                    await self._aborted.wait()
                 raise httpx.ConnectError("stopped before it was sent")
         self._lease = lease
 
@@ -103,7 +106,7 @@ class ModelCall:
 
     async def _head(self, client: httpx.AsyncClient, sent: httpx.Request, request: Request) -> httpx.Response:
         try:
-            async with asyncio.timeout(request.deadlines.first_ms / 1000):
+            async with deadline(request.deadlines.first_ms):
                 return await client.send(sent, stream=True)
         except TimeoutError:
             self._controller.abort()  # cancelling the Python side does not stop a fetch
@@ -112,7 +115,7 @@ class ModelCall:
     async def _error_body(self, response: httpx.Response) -> bytes:
         body = b""
         try:
-            async with asyncio.timeout(10):
+            async with deadline(ERROR_BODY_MS):
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > ERROR_BODY_BYTES:

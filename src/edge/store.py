@@ -45,6 +45,10 @@ class Store:
         """Run one statement and return its rows."""
         return rows(self.sql.exec(statement, *binds))
 
+    def rows_written(self) -> int:
+        """Rows written since this object came to life, by SQLite's own count: the pump's writes are in it too."""
+        return self.exec("SELECT total_changes()")[0][0]
+
     def open(self) -> tuple[State | None, list[Recorded]]:
         """Bring the schema up to date and read the newest snapshot and the events after it (three statements on a wake)."""
         found = self._meta()

@@ -303,7 +303,11 @@ class OpenCall(Frozen):
 
 
 class StateView(Frozen):
-    """Answer of `GET state`."""
+    """Answer of `GET state`.
+
+    `awake_since` is when the session last came to life (it hibernates while nothing is under way), and `rows_written` what it
+    has written since, as it is billed: SQLite's own count, and one for each alarm set.
+    """
 
     v: int = PROTOCOL_VERSION
     agent: str
@@ -321,6 +325,8 @@ class StateView(Frozen):
     usage: Usage
     message_tokens: int
     attached: int
+    awake_since: int
+    rows_written: int
     last_error: StepError | None = None
 
 
