@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
-from edgeloop_client.hot import Kernels, kernels
+from edgeloop_client.hot import WasmDoor, door
 
 DIALECTS = ("anthropic", "openai-chat", "openai-responses", "gemini", "workers-ai", "gemini-interactions")
 """The decoders' names, in the order of their numbers at the wasm door."""
@@ -32,11 +32,11 @@ class Decoder:
         ValueError: `dialect` is none of `DIALECTS`.
     """
 
-    def __init__(self, dialect: str, *, args: bool = True, instance: Kernels | None = None) -> None:
+    def __init__(self, dialect: str, *, args: bool = True, instance: WasmDoor | None = None) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"dialect {dialect!r} is none of {', '.join(DIALECTS)}")
-        self._kernels = instance or kernels()
-        self._handle = self._kernels.call("decode_new", b"", DIALECTS.index(dialect), int(args))
+        self._door = instance or door
+        self._handle = self._door.call("decode_new", b"", DIALECTS.index(dialect), int(args))
 
     def __enter__(self) -> Self:
         return self
@@ -44,24 +44,24 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kernels.call("decode_free", b"", self._handle)
+        self._door.call("decode_free", b"", self._handle)
 
     def feed(self, data: bytes) -> list[Op]:
         """The operations that these bytes complete, each tagged `op`."""
-        self._kernels.call("decode_feed", data, self._handle)
+        self._door.call("decode_feed", data, self._handle)
         return self._take()
 
     def finish(self) -> list[Op]:
         """The operations that the end of the bytes completes."""
-        self._kernels.call("decode_finish", b"", self._handle)
+        self._door.call("decode_finish", b"", self._handle)
         return self._take()
 
     def _take(self) -> list[Op]:
-        return list(_operations(self._kernels.call_bytes("decode_take", b"", self._handle)))
+        return list(_operations(self._door.call_bytes("decode_take", b"", self._handle)))
 
     def partial(self, *, open_only: bool = False) -> list[Op]:
         """The blocks so far; `open_only`: the text and reasoning that are not complete."""
-        return json.loads(self._kernels.call_bytes("decode_partial", b"", self._handle, int(open_only)))
+        return json.loads(self._door.call_bytes("decode_partial", b"", self._handle, int(open_only)))
 
 
 def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> bool:

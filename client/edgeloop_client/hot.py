@@ -1,33 +1,32 @@
 """The person's machine's door to the Rust kernels: the edge's own .wasm, run by wasmtime.
 
-Same names and answers as src/edge/hot.py. Decides when an instance is made and given up; knows no kernel by meaning.
+Same names and answers as src/edge/hot.py; what the kernels do is in edgeloop/kernels.py. This room decides when an
+instance is made and given up.
 """
 
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
-from edgeloop.kernels import KernelRefused, KernelTrapped, pack_batch, unpack_counts, utf8
+from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 HOT = Path(__file__).resolve().parents[2] / "src" / "hot"
 _REFUSED = 0xFFFFFFFF
 
 
-class Kernels:
+class WasmDoor:
     """One instance of edgeloop.wasm, made on the first call and again after a trap."""
 
     def __init__(self, folder: Path = HOT) -> None:
         self._folder = folder
         self._engine = wasmtime.Engine()
-        self._module = wasmtime.Module(self._engine, (folder / "edgeloop.wasm").read_bytes())
+        self._module: wasmtime.Module | None = None
         self._store: wasmtime.Store | None = None
         self._exports: dict[str, Any] = {}
 
     def call(self, name: str, data: bytes, *numbers: int) -> int:
-        """Run the export `name` over `data` and the numbers before its length; returns its number.
+        """Run the export `name` over `data` and the numbers before its length; answers its number.
 
         Raises:
             KernelTrapped: the instance died in the call and was dropped.
@@ -46,18 +45,20 @@ class Kernels:
         return answer
 
     def call_bytes(self, name: str, data: bytes, *numbers: int) -> bytes:
-        """The same for a kernel with a bytes result."""
+        """The same for a kernel whose answer is bytes."""
         length = self.call(name, data, *numbers)
-        store = self._store
-        address = self._exports["output"](store) & 0xFFFFFFFF
-        return bytes(self._exports["memory"].read(store, address, address + length))
+        address = self._exports["output"](self._store) & 0xFFFFFFFF
+        return bytes(self._exports["memory"].read(self._store, address, address + length))
 
     def _start(self) -> wasmtime.Store:
+        if self._module is None:
+            self._module = wasmtime.Module(self._engine, (self._folder / "edgeloop.wasm").read_bytes())
+        module = self._module
         store = wasmtime.Store(self._engine)
         # Numbers are all that crosses, so what wasm-bindgen imports for JS values is never called with any.
-        imports = [wasmtime.Func(store, entry.type, lambda *_: None) for entry in self._module.imports]  # type: ignore[arg-type]
-        exports = wasmtime.Instance(store, self._module, imports).exports(store)
-        self._exports = {str(entry.name): exports[str(entry.name)] for entry in self._module.exports}
+        imports = [wasmtime.Func(store, entry.type, lambda *_: None) for entry in module.imports]  # type: ignore[arg-type]
+        exports = wasmtime.Instance(store, module, imports).exports(store)
+        self._exports = {str(entry.name): exports[str(entry.name)] for entry in module.exports}
         if start := self._exports.get("__wbindgen_start"):
             start(store)
         self._store = store
@@ -66,17 +67,14 @@ class Kernels:
         return store
 
 
-@cache
-def kernels() -> Kernels:
-    """The process's kernels."""
-    return Kernels()
-
-
-def count_tokens(text: str | bytes) -> int:
-    """Count o200k_base tokens, exactly as tiktoken does; invalid UTF-8 counts as replacement characters."""
-    return kernels().call("count_tokens", utf8(text))
-
-
-def count_batch(texts: Sequence[bytes]) -> list[int]:
-    """The same for many texts in one crossing."""
-    return unpack_counts(kernels().call_bytes("count_batch", pack_batch(texts), len(texts)))
+door = WasmDoor()
+_kernels = Kernels(door)
+count_tokens = _kernels.count_tokens
+count_batch = _kernels.count_batch
+count_prefix = _kernels.count_prefix
+diff_unified = _kernels.diff_unified
+diff_edits = _kernels.diff_edits
+diff_words = _kernels.diff_words
+apply_patch = _kernels.apply_patch
+apply_edits = _kernels.apply_edits
+merge = _kernels.merge

@@ -1,22 +1,21 @@
 """The edge's one door to the Rust kernels: Python to JS to wasm.
 
 Texts cross as bytes, many at a time where there are many: a crossing costs microseconds, a str ten times what bytes
-cost. Knows nothing of tokens, diffs or sessions; edgeloop/kernels.py has the frames.
+cost. What the kernels do and how their bytes are laid out is in edgeloop/kernels.py; this room only crosses.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from pyodide.ffi import JsException, to_js
 
-from edgeloop.kernels import KernelRefused, KernelTrapped, pack_batch, unpack_counts, utf8
+from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 _ERRORS = {"KernelTrapped": KernelTrapped, "KernelRefused": KernelRefused}
 
 
 @cache
-def _door() -> Any:
+def _module() -> Any:
     # Refused at import time: it awaits, and a snapshot holds no JS.
     from workers import import_from_javascript
 
@@ -25,29 +24,30 @@ def _door() -> Any:
 
 def load() -> None:
     """Import the JS module. It suspends, so it is done before an object takes its first event."""
-    _door()
+    _module()
 
 
-def count_tokens(text: str | bytes) -> int:
-    """Count o200k_base tokens, exactly as tiktoken does; invalid UTF-8 counts as replacement characters.
+class _Door:
+    def call(self, name: str, data: bytes, *numbers: int) -> int:
+        try:
+            return _module().call(name, to_js(data), *numbers)
+        except JsException as error:
+            raise _ERRORS.get(error.name, KernelTrapped)(error.message) from error
 
-    Raises:
-        KernelTrapped: the instance ran out of memory or broke; call again.
-    """
-    return _call("countTokens", to_js(utf8(text)))
-
-
-def count_batch(texts: Sequence[bytes]) -> list[int]:
-    """The same for many texts in one crossing.
-
-    Raises:
-        KernelTrapped: as `count_tokens`.
-    """
-    return unpack_counts(_call("countBatch", len(texts), to_js(pack_batch(texts))).to_bytes())
+    def call_bytes(self, name: str, data: bytes, *numbers: int) -> bytes:
+        try:
+            return _module().callBytes(name, to_js(data), *numbers).to_bytes()
+        except JsException as error:
+            raise _ERRORS.get(error.name, KernelTrapped)(error.message) from error
 
 
-def _call(name: str, *arguments: Any) -> Any:
-    try:
-        return getattr(_door(), name)(*arguments)
-    except JsException as error:
-        raise _ERRORS.get(error.name, KernelTrapped)(error.message) from error
+_kernels = Kernels(_Door())
+count_tokens = _kernels.count_tokens
+count_batch = _kernels.count_batch
+count_prefix = _kernels.count_prefix
+diff_unified = _kernels.diff_unified
+diff_edits = _kernels.diff_edits
+diff_words = _kernels.diff_words
+apply_patch = _kernels.apply_patch
+apply_edits = _kernels.apply_edits
+merge = _kernels.merge

@@ -5,8 +5,8 @@ import { Kernels, withTable } from "./kernels.mjs";
 
 const kernels = new Kernels(module, withTable(table));
 
-/** Tokens of UTF-8 text. */
-export const countTokens = (bytes) => kernels.call("count_tokens", bytes);
+/** Run a kernel over bytes; answers its number. */
+export const call = (name, bytes, ...numbers) => kernels.call(name, bytes, ...numbers);
 
-/** Tokens of `n` texts: `n` lengths (u32, little-endian), then the bytes; answers `n` counts (u32, little-endian). */
-export const countBatch = (n, bytes) => kernels.callBytes("count_batch", bytes, n);
+/** Run a kernel over bytes; answers its bytes. */
+export const callBytes = (name, bytes, ...numbers) => kernels.callBytes(name, bytes, ...numbers);

@@ -85,7 +85,7 @@ def test_a_batch_with_wrong_lengths_is_refused_and_harms_nothing() -> None:
     """A frame that lies about its lengths is a typed refusal; the next call answers."""
     for n, data in ((5, b"abc"), (1, b"\x09\0\0\0ab"), (1, b"\x01\0\0\0ab"), (2**30, b"abcd")):
         with pytest.raises(KernelRefused):
-            hot.kernels().call("count_batch", data, n)
+            hot.door.call("count_batch", data, n)
     assert hot.count_tokens(b"hello world") == 2
 
 
@@ -99,8 +99,8 @@ def test_an_instance_that_runs_out_of_memory_is_replaced(monkeypatch: pytest.Mon
 
     real_store = wasmtime.Store
     monkeypatch.setattr(hot.wasmtime, "Store", small_store)
-    kernels = hot.Kernels()
-    assert kernels.call("count_tokens", b"hello world") == 2
+    door = hot.WasmDoor()
+    assert door.call("count_tokens", b"hello world") == 2
     with pytest.raises(KernelTrapped):
-        kernels.call("count_tokens", bytes(32 << 20))
-    assert kernels.call("count_tokens", b"hello world") == 2
+        door.call("count_tokens", bytes(32 << 20))
+    assert door.call("count_tokens", b"hello world") == 2

@@ -7,3 +7,5 @@
 
 pub mod count;
 pub mod decode;
+pub mod diff;
+pub mod merge;

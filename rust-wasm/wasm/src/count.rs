@@ -6,6 +6,7 @@ use edgeloop_core::count::{Counter, Growing, Pairs, TableError};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buffers::{trim, with_input, write_output};
+use crate::frames;
 use crate::handles::Handles;
 
 /// No token table is loaded, or the batch's lengths are not those of its bytes.
@@ -84,12 +85,6 @@ fn with_counter(f: impl FnOnce(&mut Counter) -> u32) -> u32 {
 }
 
 fn batch(counter: &mut Counter, n: usize, input: &[u8]) -> Option<u32> {
-    let (lengths, mut texts) = input.split_at_checked(n.checked_mul(4)?)?;
-    let mut counts = Vec::with_capacity(lengths.len());
-    for length in lengths.as_chunks::<4>().0 {
-        let (text, rest) = texts.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        counts.extend_from_slice(&counter.count(text).to_le_bytes());
-        texts = rest;
-    }
-    texts.is_empty().then(|| write_output(|out| out.append(&mut counts)))
+    let texts = frames::read(n, input)?;
+    Some(write_output(|out| frames::numbers(out, texts.iter().map(|text| counter.count(text) as usize))))
 }

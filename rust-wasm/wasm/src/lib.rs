@@ -13,4 +13,6 @@
 mod buffers;
 mod count;
 mod decode;
+mod diff;
+mod frames;
 mod handles;
