@@ -10,13 +10,15 @@ from edgeloop_client.model.dialect import (
     Incoming,
     Json,
     Prompt,
+    Refusal,
     ended,
     object_of,
     quote,
+    retry_after,
     sse,
     stamped,
 )
-from edgeloop_client.model.errors import Kind, Refused
+from edgeloop_client.model.errors import STATUS, Kind, Refused, bad
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
 
@@ -42,28 +44,41 @@ class Messages:
     """`POST /v1/messages`."""
 
     name = "anthropic"
-    id_header = "request-id"
+    cache_minimum = 1024
 
     def parse(self, incoming: Incoming) -> Prompt:
         """See `Dialect.parse`."""
         return parse_request(incoming)
 
-    def charge(self, prompt: Prompt, options: Options, cache: PrefixCache, counter: TokenCounter) -> Use:
+    def charge(self, prompt: Prompt, minimum: int, cache: PrefixCache, counter: TokenCounter) -> Use:
         """See `Dialect.charge`."""
         counts = counter.of([block.data for block in prompt.blocks])
         segments = [
             Segment(data=block.data, tokens=tokens, mark=block.mark)
             for block, tokens in zip(prompt.blocks, counts, strict=True)
         ]
-        return cache.marked(f"{self.name}\n{prompt.scope}", segments, options.cache_minimum)
+        return cache.marked(f"{self.name}\n{prompt.scope}", segments, minimum)
 
-    def encoder(self, prompt: Prompt, use: Use) -> "MessageEncoder":
+    def encoder(self, prompt: Prompt, use: Use, _options: Options, /) -> "MessageEncoder":
         """See `Dialect.encoder`."""
-        return MessageEncoder(prompt.conversation.model, use, prompt.extra["id"])
+        return MessageEncoder(prompt.conversation.model, use, prompt.id)
 
-    def refusal(self, refused: Refused) -> Json:
+    def refusal(self, refused: Refused, request_id: str) -> Refusal:
         """See `Dialect.refusal`."""
-        return {"type": "error", "error": {"type": _KINDS[refused.kind], "message": refused.message}}
+        headers = [("request-id", request_id), *retry_after(refused)]
+        return Refusal(
+            status=STATUS[refused.kind],
+            headers=headers,
+            body=_error(refused) | {"request_id": request_id},
+        )
+
+    def too_long(self, tokens: int, limit: int) -> Refused:
+        """See `Dialect.too_long`."""
+        return bad(f"prompt is too long: {tokens} tokens > {limit} maximum")
+
+
+def _error(refused: Refused) -> Json:
+    return {"type": "error", "error": {"type": _KINDS[refused.kind], "message": refused.message}}
 
 
 class MessageEncoder:
@@ -140,7 +155,7 @@ class MessageEncoder:
 
     def failure(self, refused: Refused) -> list[bytes]:
         """See `Encoder.failure`."""
-        return [sse("error", Messages().refusal(refused))]
+        return [sse("error", _error(refused))]
 
     def whole(self, ops: list[Op]) -> Json:
         """See `Encoder.whole`."""

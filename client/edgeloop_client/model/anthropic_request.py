@@ -4,7 +4,6 @@ Gives the neutral conversation and the prompt's blocks in prefix order: tools, s
 """
 
 import re
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +62,6 @@ def parse_request(incoming: Incoming) -> Prompt:
         blocks=list(_blocks(body, messages, settings)),
         scope=f"{key}\n{body['model']}",
         stream=body.get("stream", False),
-        extra={"id": secrets.token_hex(12)},
     )
 
 

@@ -4,6 +4,7 @@ Decides how JSON is rendered and how request parts become cache segments. Knows 
 """
 
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class Incoming:
     """An HTTP request, as far as a dialect looks at it. Header names are lower-case."""
 
     path: str
+    query: str
     headers: dict[str, str]
     body: bytes
 
@@ -44,7 +46,17 @@ class Prompt:
     blocks: list[Block]
     scope: str
     stream: bool
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
     extra: Json = field(default_factory=lambda: Json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An error answer: its status, the provider's own headers, its body."""
+
+    status: int
+    headers: Headers
+    body: Json
 
 
 class Encoder(Protocol):
@@ -71,8 +83,8 @@ class Dialect(Protocol):
     """A provider's API."""
 
     name: str
-    id_header: str
-    """The header that names a request."""
+    cache_minimum: int
+    """Tokens below which no prefix is cached."""
 
     def parse(self, incoming: Incoming) -> Prompt:
         """Read a request as the provider would.
@@ -82,16 +94,20 @@ class Dialect(Protocol):
         """
         ...
 
-    def charge(self, prompt: Prompt, options: Options, cache: PrefixCache, counter: TokenCounter) -> Use:
+    def charge(self, prompt: Prompt, minimum: int, cache: PrefixCache, counter: TokenCounter) -> Use:
         """What of the prompt the cache holds, by the provider's rules."""
         ...
 
-    def encoder(self, prompt: Prompt, use: Use) -> Encoder:
+    def encoder(self, prompt: Prompt, use: Use, options: Options, /) -> Encoder:
         """A fresh encoder."""
         ...
 
-    def refusal(self, refused: Refused) -> Json:
-        """The body of an error answer."""
+    def refusal(self, refused: Refused, request_id: str) -> Refusal:
+        """An error answer in the provider's shape."""
+        ...
+
+    def too_long(self, tokens: int, limit: int) -> Refused:
+        """The refusal of a prompt that does not fit the context."""
         ...
 
 
@@ -139,6 +155,11 @@ def sse(event: str, data: Json) -> bytes:
     """A server-sent event; an empty name leaves its line out."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return (f"event: {event}\n".encode() if event else b"") + b"data: " + text + b"\n\n"
+
+
+def retry_after(refused: Refused) -> Headers:
+    """The header that says when to come again."""
+    return [("retry-after", f"{refused.retry_after:g}")] if refused.retry_after else []
 
 
 def ended(ops: list[Op]) -> Ended:

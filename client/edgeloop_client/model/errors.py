@@ -29,16 +29,23 @@ STATUS: dict[Kind, int] = {
 
 
 class Refused(Exception):
-    """A request that is not answered; `param` and `code` are OpenAI's."""
+    """A request that is not answered; `param` and `code` are OpenAI's, `retry_after` is in seconds (0: no hint)."""
 
     def __init__(
-        self, kind: Kind, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float = 0,
     ) -> None:
         super().__init__(message)
         self.kind: Kind = kind
         self.message = message
         self.param = param
         self.code = code
+        self.retry_after = retry_after
 
 
 def bad(message: str, *, param: str | None = None, code: str | None = None) -> Refused:

@@ -8,15 +8,16 @@ from edgeloop_client.model.dialect import (
     Incoming,
     Json,
     Prompt,
+    Refusal,
     ended,
     quote,
     render,
     sse,
     stamped,
 )
-from edgeloop_client.model.errors import Refused
+from edgeloop_client.model.errors import Refused, bad
 from edgeloop_client.model.openai_chat_request import parse_request
-from edgeloop_client.model.openai_errors import error_object
+from edgeloop_client.model.openai_errors import error_object, refusal
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
 
@@ -32,36 +33,43 @@ class Chat:
     """`POST /v1/chat/completions`."""
 
     name = "openai"
-    id_header = "x-request-id"
+    cache_minimum = 1024
 
     def parse(self, incoming: Incoming) -> Prompt:
         """See `Dialect.parse`."""
         return parse_request(incoming)
 
-    def charge(self, prompt: Prompt, options: Options, cache: PrefixCache, counter: TokenCounter) -> Use:
+    def charge(self, prompt: Prompt, minimum: int, cache: PrefixCache, counter: TokenCounter) -> Use:
         """See `Dialect.charge`."""
-        return charge_automatic(self.name, prompt, options, cache, counter)
+        return charge_automatic(self.name, prompt, minimum, cache, counter)
 
-    def encoder(self, prompt: Prompt, use: Use) -> "ChatEncoder":
+    def encoder(self, prompt: Prompt, use: Use, _options: Options, /) -> "ChatEncoder":
         """See `Dialect.encoder`."""
         return ChatEncoder(prompt, use)
 
-    def refusal(self, refused: Refused) -> Json:
+    def refusal(self, refused: Refused, request_id: str) -> Refusal:
         """See `Dialect.refusal`."""
-        return {"error": error_object(refused)}
+        return refusal(refused, request_id)
+
+    def too_long(self, tokens: int, limit: int) -> Refused:
+        """See `Dialect.too_long`."""
+        return bad(
+            f"This model's maximum context length is {limit} tokens. However, your messages resulted in {tokens}"
+            " tokens. Please reduce the length of the messages.",
+            param="messages",
+            code="context_length_exceeded",
+        )
 
 
 def charge_automatic(
-    name: str, prompt: Prompt, options: Options, cache: PrefixCache, counter: TokenCounter
+    name: str, prompt: Prompt, minimum: int, cache: PrefixCache, counter: TokenCounter
 ) -> Use:
     """OpenAI's automatic cache, the same for both of its APIs."""
     counts = counter.of([block.data for block in prompt.blocks])
     segments = [
         Segment(data=block.data, tokens=tokens) for block, tokens in zip(prompt.blocks, counts, strict=True)
     ]
-    return cache.automatic(
-        f"{name}\n{prompt.scope}", segments, options.cache_minimum, lambda data: counter.of([data])[0]
-    )
+    return cache.automatic(f"{name}\n{prompt.scope}", segments, minimum, lambda data: counter.of([data])[0])
 
 
 class ChatEncoder:
@@ -72,7 +80,7 @@ class ChatEncoder:
         self._with_usage: bool = prompt.extra["include_usage"]
         self._calls = -1
         self._head: Json = {
-            "id": f"chatcmpl-{prompt.extra['id']}",
+            "id": f"chatcmpl-{prompt.id}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": prompt.conversation.model,

@@ -1,7 +1,6 @@
 """Reads a Chat Completions request as strictly as the real API, in its words where they are known."""
 
 import re
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +62,7 @@ def parse_request(incoming: Incoming) -> Prompt:
         blocks=[Block(data=render(part)) for part in (*body.get("tools", []), *messages)],
         scope=f"{key}\n{body['model']}\n{settings}",
         stream=body.get("stream") or False,
-        extra={"id": secrets.token_hex(12), "include_usage": _include_usage(body)},
+        extra={"include_usage": _include_usage(body)},
     )
 
 

@@ -1,7 +1,7 @@
 """OpenAI's way of saying no, the same for all of its APIs."""
 
-from edgeloop_client.model.dialect import Json
-from edgeloop_client.model.errors import Kind, Refused
+from edgeloop_client.model.dialect import Json, Refusal, retry_after
+from edgeloop_client.model.errors import STATUS, Kind, Refused
 
 _TYPES: dict[Kind, tuple[str, str | None]] = {
     "invalid_request": ("invalid_request_error", None),
@@ -24,6 +24,12 @@ def error_object(refused: Refused) -> Json:
         "param": refused.param,
         "code": refused.code or code,
     }
+
+
+def refusal(refused: Refused, request_id: str) -> Refusal:
+    """An error answer."""
+    headers = [("x-request-id", request_id), *retry_after(refused)]
+    return Refusal(status=STATUS[refused.kind], headers=headers, body={"error": error_object(refused)})
 
 
 def bearer(headers: dict[str, str]) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Fault = Literal["none", "429", "500", "503", "529", "cut", "malformed", "silence", "error"]
-STATUS_FAULTS: dict[Fault, int] = {"429": 429, "500": 500, "503": 503, "529": 529}
 
 
 class OptionError(ValueError):
@@ -37,7 +36,16 @@ class Options(BaseModel):
     retry_after: float = Field(
         default=1, ge=0, description="Seconds in the `retry-after` of a 429; 0: no header."
     )
-    cache_minimum: int = Field(default=1024, ge=1, description="Tokens below which no prefix is cached.")
+    cache_minimum: int = Field(
+        default=0, ge=0, description="Tokens below which no prefix is cached; 0: as the provider has it."
+    )
+    context: int = Field(
+        default=0, ge=0, description="Input tokens above which a request is refused; 0: none."
+    )
+    shape: Literal["chat", "native", "mixed"] = Field(
+        default="chat",
+        description="Workers AI only: chunks as Chat has them, its older native ones, or both.",
+    )
 
 
 def parse_options(text: str) -> dict[str, str]:

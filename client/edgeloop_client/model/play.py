@@ -44,14 +44,16 @@ class Delta:
 
     kind: BlockKind
     text: str
+    tokens: int
     stamp: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Closed:
-    """The open block is complete, unless the token limit cut it."""
+    """The open block is complete, unless the token limit `cut` it."""
 
     kind: BlockKind
+    cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,29 +131,29 @@ class Player:
             yield self._beat(Opened(kind=kind, id=secrets.token_hex(12), name=part.name))
         else:
             yield self._beat(Opened(kind=kind))
-        for delta, tokens, due in self._deltas(part, kind):
+        for delta, due in self._deltas(part, kind):
             self._now = due
-            self.tokens += tokens
-            self.thinking_tokens += tokens if kind == "thinking" else 0
+            self.tokens += delta.tokens
+            self.thinking_tokens += delta.tokens if kind == "thinking" else 0
             yield self._beat(delta)
             if self.tokens >= self._limit:
                 break
-        yield self._beat(Closed(kind=kind))
+        yield self._beat(Closed(kind=kind, cut=self.tokens >= self._limit))
 
-    def _deltas(self, part: Say | Think | Fill | Call, kind: BlockKind) -> Iterator[tuple[Delta, int, float]]:
-        """Each delta with its tokens and its due time."""
+    def _deltas(self, part: Say | Think | Fill | Call, kind: BlockKind) -> Iterator[tuple[Delta, float]]:
+        """Each delta with its due time."""
         made = _fill(part) if isinstance(part, Fill) else _cut(part, kind, self._options.chunk_tokens)
         pace, start = part.pace, self._now
         if pace is not None and pace.until_ms is not None:
             known = list(made)
             span = max(pace.until_ms / 1000 - start, 0)
-            for number, (delta, tokens) in enumerate(known, 1):
-                yield delta, tokens, start + span * number / len(known)
+            for number, delta in enumerate(known, 1):
+                yield delta, start + span * number / len(known)
             return
         due = start
-        for delta, tokens in made:
-            due += _step(pace, tokens, self._options.tps)
-            yield delta, tokens, due
+        for delta in made:
+            due += _step(pace, delta.tokens, self._options.tps)
+            yield delta, due
 
 
 def _step(pace: Pace | None, tokens: int, tps: float) -> float:
@@ -172,15 +174,15 @@ def _kind(part: Say | Think | Fill | Call) -> BlockKind:
             assert_never(part)
 
 
-def _cut(part: Say | Think | Call, kind: BlockKind, chunk_tokens: int) -> Iterator[tuple[Delta, int]]:
+def _cut(part: Say | Think | Call, kind: BlockKind, chunk_tokens: int) -> Iterator[Delta]:
     text = json.dumps(part.arguments, ensure_ascii=False) if isinstance(part, Call) else part.text
     for piece, tokens in pieces(text, chunk_tokens):
-        yield Delta(kind=kind, text=piece), tokens
+        yield Delta(kind=kind, text=piece, tokens=tokens)
 
 
-def _fill(part: Fill) -> Iterator[tuple[Delta, int]]:
+def _fill(part: Fill) -> Iterator[Delta]:
     text = ("lorem ipsum dolor sit amet " * (part.size // 27 + 1))[: part.size]
     [(_, tokens)] = pieces(text, 1 << 30)
-    delta = Delta(kind="text", text=text, stamp=part.stamp)
+    delta = Delta(kind="text", text=text, tokens=tokens, stamp=part.stamp)
     for _ in range(part.deltas):
-        yield delta, tokens
+        yield delta

@@ -12,38 +12,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from edgeloop_client.model.anthropic import Messages
 from edgeloop_client.model.cache import PrefixCache
 from edgeloop_client.model.conversation import Run
 from edgeloop_client.model.counting import TokenCounter
-from edgeloop_client.model.dialect import Dialect, Encoder, Headers, Incoming, Json, Prompt
-from edgeloop_client.model.errors import STATUS, Kind, Refused
+from edgeloop_client.model.dialect import Dialect, Incoming, Json, Prompt
+from edgeloop_client.model.errors import Kind, Refused
 from edgeloop_client.model.faults import FaultCounter
 from edgeloop_client.model.http import Exchange, Gone, Received, serve_connection
 from edgeloop_client.model.openai_chat import Chat
-from edgeloop_client.model.options import (
-    STATUS_FAULTS,
-    Fault,
-    OptionError,
-    Options,
-    make_options,
-    parse_options,
-)
-from edgeloop_client.model.play import Beat, Delta, Ended, Player, parts
+from edgeloop_client.model.options import Fault, OptionError, Options, make_options, parse_options
+from edgeloop_client.model.performance import JSON, Performance
+from edgeloop_client.model.play import Beat, Player, parts
+from edgeloop_client.model.routes import find_dialect
 from edgeloop_client.model.scenarios import SCENARIOS, Scenario
 from edgeloop_client.model.scenarios.script import script
 
-_JSON: Headers = [("content-type", "application/json")]
-_SSE: Headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
-_BATCH = 64
-"""Events written at once at full speed; a paced one is written alone."""
-_SILENCE_SECONDS = 3600.0
 _FAULT_KINDS: dict[Fault, tuple[Kind, str]] = {
     "429": ("rate_limit", "Rate limit reached: this request was chosen to fail."),
     "500": ("api", "Internal server error"),
     "503": ("unavailable", "The server is currently overloaded with other requests."),
     "529": ("overloaded", "Overloaded"),
-    "error": ("overloaded", "Overloaded"),
 }
 
 
@@ -103,7 +91,6 @@ class ModelServer:
         self._faults = FaultCounter()
         self._on_request = on_request
         self._on_answer = on_answer
-        self._posts: dict[str, Dialect] = {"/v1/messages": Messages(), "/v1/chat/completions": Chat()}
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection."""
@@ -116,15 +103,15 @@ class ModelServer:
     async def _handle(self, exchange: Exchange) -> None:
         received = exchange.received
         self._on_request(received)
-        if dialect := self._posts.get(received.path):
+        if dialect := find_dialect(received.path):
             await self._post(exchange, dialect)
         elif received.method == "GET" and received.path == "/healthz":
-            await exchange.answer(200, _JSON, b'{"ok":true}')
+            await exchange.answer(200, JSON, b'{"ok":true}')
         elif received.method == "GET" and received.path == "/v1/models":
-            await exchange.answer(200, _JSON, json.dumps(_models()).encode())
+            await exchange.answer(200, JSON, json.dumps(_models()).encode())
         else:
             what = Refused("not_found", f"Invalid URL ({received.method} {received.path})")
-            await _refuse(exchange, Chat(), what, 404, [])
+            await _refuse(exchange, Chat(), what)
 
     async def _post(self, exchange: Exchange, dialect: Dialect) -> None:
         started = time.monotonic()
@@ -132,8 +119,8 @@ class ModelServer:
         try:
             await self._answer(exchange, dialect, record)
         except Refused as refused:
-            record |= {"status": STATUS[refused.kind], "refused": refused.message}
-            await _refuse(exchange, dialect, refused, STATUS[refused.kind], [])
+            record |= {"refused": refused.message}
+            record["status"] = await _refuse(exchange, dialect, refused)
         except Gone:
             record["gone"] = True
             raise
@@ -144,126 +131,25 @@ class ModelServer:
     async def _answer(self, exchange: Exchange, dialect: Dialect, record: Json) -> None:
         prompt = dialect.parse(_incoming(exchange.received))
         voice = understand(prompt.conversation.model, self._settings)
-        fault = self._faults.next(prompt.conversation, voice.options)
+        options = voice.options
+        fault = self._faults.next(prompt.conversation, options)
         record |= {"model": prompt.conversation.model, "fault": fault}
-        if fault in STATUS_FAULTS:
-            record["status"] = STATUS_FAULTS[fault]
-            await _refuse(
-                exchange, dialect, Refused(*_FAULT_KINDS[fault]), STATUS_FAULTS[fault], _hint(voice.options)
-            )
-            return
-        use = dialect.charge(prompt, voice.options, self._cache, self._counter)
+        if said := _FAULT_KINDS.get(fault):
+            raise Refused(*said, retry_after=options.retry_after if fault == "429" else 0)
+        minimum = options.cache_minimum or dialect.cache_minimum
+        use = dialect.charge(prompt, minimum, self._cache, self._counter)
+        if 0 < options.context < use.total:
+            raise dialect.too_long(use.total, options.context)
         record["input"] = {"read": use.read, "written": use.write_5m + use.write_1h, "fresh": use.fresh}
-        await asyncio.sleep(voice.options.ttft_ms / 1000)
+        await asyncio.sleep(options.ttft_ms / 1000)
         use.commit()
-        performance = _Performance(exchange, dialect.encoder(prompt, use), voice.options, fault)
+        performance = Performance(exchange, dialect.encoder(prompt, use, options), options, fault)
         await performance.play(self._beats(prompt, voice), stream=prompt.stream)
         record |= {"output": performance.tokens, "deltas": performance.deltas}
 
     def _beats(self, prompt: Prompt, voice: _Voice) -> Iterator[Beat]:
         player = Player(voice.options, prompt.conversation.max_tokens)
         return player.beats(parts(prompt.conversation, voice.run))
-
-
-class _Performance:
-    """One answer being sent."""
-
-    def __init__(self, exchange: Exchange, encoder: Encoder, options: Options, fault: Fault) -> None:
-        self.tokens = 0
-        self.deltas = 0
-        self._exchange = exchange
-        self._encoder = encoder
-        self._options = options
-        self._fault = fault
-        self._began = time.monotonic()
-
-    async def play(self, beats: Iterator[Beat], *, stream: bool) -> None:
-        """Send the answer.
-
-        Raises:
-            Gone: the client left.
-        """
-        if stream:
-            await self._stream(beats)
-        else:
-            await self._whole(list(beats))
-
-    async def _whole(self, beats: list[Beat]) -> None:
-        await asyncio.sleep(beats[-1].due)
-        body = json.dumps(self._encoder.whole([beat.op for beat in beats]), ensure_ascii=False)
-        self._count(beats[-1])
-        data = body.encode("utf-8", "replace")
-        if self._fault == "cut":
-            self._exchange.start(_JSON)
-            await self._exchange.write([data[: len(data) // 2]])
-            self._exchange.cut()
-        elif self._fault == "silence":
-            await self._fall_silent()
-        else:
-            await self._exchange.answer(200, _JSON, data[:-2] if self._fault == "malformed" else data)
-
-    async def _stream(self, beats: Iterator[Beat]) -> None:
-        self._exchange.start(_SSE)
-        held: list[bytes] = self._encoder.start()
-        for beat in beats:
-            if beat.due > time.monotonic() - self._began:
-                await self._exchange.write(held)
-                held = []
-                await self._until(beat.due)
-            if self._fails_now(beat):
-                await self._exchange.write(held)
-                held = []
-                if not await self._fail():
-                    return
-            held.extend(self._encoder.events(beat.op))
-            self._count(beat)
-            if len(held) >= _BATCH:
-                await self._exchange.write(held)
-                held = []
-        await self._exchange.write(held)
-        await self._exchange.end()
-
-    async def _until(self, due: float) -> None:
-        while (left := due - (time.monotonic() - self._began)) > 0:
-            await asyncio.sleep(left)
-
-    def _count(self, beat: Beat) -> None:
-        if isinstance(beat.op, Delta):
-            self.deltas += 1
-        elif isinstance(beat.op, Ended):
-            self.tokens = beat.op.tokens
-
-    def _fails_now(self, beat: Beat) -> bool:
-        """The fault comes after so many deltas, and before the end at the latest."""
-        due = self.deltas >= self._options.fault_at and isinstance(beat.op, Delta)
-        return self._fault != "none" and (due or isinstance(beat.op, Ended))
-
-    async def _fail(self) -> bool:
-        """Do the fault; whether the answer goes on after it."""
-        fault, self._fault = self._fault, "none"
-        match fault:
-            case "cut":
-                self._exchange.cut()
-            case "silence":
-                await self._fall_silent()
-            case "error":
-                await self._exchange.write(self._encoder.failure(Refused(*_FAULT_KINDS["error"])))
-                await self._exchange.end()
-            case "malformed":
-                await self._exchange.write(
-                    [b'data: {"type":"content_block_delta","index":0,"delta":{"te\n\n']
-                )
-                return True
-            case _:
-                raise AssertionError(f"{fault} is no fault inside an answer")
-        return False
-
-    async def _fall_silent(self) -> None:
-        try:
-            await asyncio.wait_for(self._exchange.gone(), _SILENCE_SECONDS)
-        except TimeoutError:
-            pass
-        self._exchange.cut()
 
 
 # --- small answers -------------------------------------------------------------------------------------------------
@@ -274,23 +160,15 @@ def _incoming(received: Received) -> Incoming:
         raise Refused("too_large", "Request exceeds the maximum size")
     if received.method != "POST":
         raise Refused("invalid_request", f"Method {received.method} is not allowed; expected POST")
-    return Incoming(path=received.path, headers=received.headers, body=received.body)
+    return Incoming(path=received.path, query=received.query, headers=received.headers, body=received.body)
 
 
-def _hint(options: Options) -> Headers:
-    if options.fault != "429" or not options.retry_after:
-        return []
-    return [("retry-after", f"{options.retry_after:g}")]
-
-
-async def _refuse(
-    exchange: Exchange, dialect: Dialect, refused: Refused, status: int, headers: Headers
-) -> None:
-    request_id = f"req_{secrets.token_hex(12)}"
-    body = json.dumps(dialect.refusal(refused) | {"request_id": request_id}, ensure_ascii=False)
-    await exchange.answer(
-        status, [*_JSON, (dialect.id_header, request_id), *headers], body.encode("utf-8", "replace")
-    )
+async def _refuse(exchange: Exchange, dialect: Dialect, refused: Refused) -> int:
+    """Send the refusal; its status."""
+    refusal = dialect.refusal(refused, f"req_{secrets.token_hex(12)}")
+    body = json.dumps(refusal.body, ensure_ascii=False).encode("utf-8", "replace")
+    await exchange.answer(refusal.status, [*JSON, *refusal.headers], body)
+    return refusal.status
 
 
 def _models() -> Json:
