@@ -3,6 +3,7 @@
 Tests share a Worker and never an agent. What kills its Worker, or needs other variables, has one of its own.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +56,15 @@ def edge_of(provider: ScriptedProvider) -> Iterator[Callable[[Dialect], LocalEdg
         yield edge
 
 
+@pytest.fixture(scope="session")
+def exhausting(provider: ScriptedProvider, edge_of: Callable[[Dialect], LocalEdge]) -> Door:
+    """An agent whose provider never recovers: its minute of retries begins before the first test that uses a `door`."""
+    door = Door(url=edge_of("anthropic").url, agent=f"t-{uuid4().hex[:12]}")
+    provider.script(door.agent, lambda reply: reply.refuse(500))
+    asyncio.run(door.post("go"))
+    return door
+
+
 @pytest.fixture
 def own_edge(provider: ScriptedProvider, tmp_path: Path) -> Iterator[StartEdge]:
     """Start a Worker of the test's own, with its variables changed as the keywords say."""
@@ -75,6 +85,6 @@ def agent() -> str:
 
 
 @pytest.fixture
-def door(edge_of: Callable[[Dialect], LocalEdge], agent: str) -> Door:
+def door(edge_of: Callable[[Dialect], LocalEdge], exhausting: Door, agent: str) -> Door:
     """A new agent at the shared Worker."""
     return Door(url=edge_of("anthropic").url, agent=agent)

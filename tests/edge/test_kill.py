@@ -5,7 +5,7 @@ One kill hits many agents at once, each at another point of its turn; what becam
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +208,7 @@ async def test_what_was_done_is_not_done_again(aftermath: Aftermath, provider: S
 
 
 @asynccontextmanager
-async def _talking(door: Door, provider: ScriptedProvider) -> AsyncIterator[Client]:
+async def _talking(door: Door, provider: ScriptedProvider) -> AsyncGenerator[Client]:
     provider.script(door.agent, trickle, trickle, trickle, well)
     client = Client(door=door)
     async with client:
