@@ -1,0 +1,1 @@
+//! Compression analysis: what of a conversation says again what it has said before.
