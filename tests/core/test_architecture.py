@@ -119,12 +119,16 @@ def allowed(module: str, room: Room) -> bool:
     return room.only is None or top in room.only or top in sys.stdlib_module_names
 
 
+PEERS = "bench/peers"  # other programs, which the benches run beside ours
+
+
 def modules_of(room: Room, root: Path) -> Iterator[tuple[Path, str]]:
     """Each source file of the room with the dotted name of the package it lies in."""
     for name in room.paths:
         path = root / name
         for file in [path] if path.suffix == ".py" else sorted(path.rglob("*.py")):
-            yield file, ".".join(file.relative_to(root).parent.parts[1:])
+            if not file.is_relative_to(root / PEERS):
+                yield file, ".".join(file.relative_to(root).parent.parts[1:])
 
 
 # --- the rooms as they are -----------------------------------------------------------------------------------------
