@@ -283,7 +283,7 @@ def _host(url: str) -> str | None:
         return None
     if not host or parts.scheme not in ("http", "https") or "@" in parts.netloc:
         return None
-    return _address(host) if ":" in host else _name(host.removesuffix("."))
+    return _address(host) if "[" in parts.netloc else _name(host.removesuffix("."))
 
 
 def _address(host: str) -> str | None:
