@@ -29,7 +29,7 @@ from edgeloop.events import Event, Recorded, ToolFinished
 from edgeloop.limiter import Limiters
 from edgeloop.prompt import Prompt
 from edgeloop.providers.failures import local
-from edgeloop.reader import partial_blocks
+from edgeloop.reader import Op, partial_blocks
 from edgeloop.record import attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
@@ -92,7 +92,9 @@ class Agent:
         state = self._load().session.state
         if state.phase == "streaming":
             saved = self.store.recovery()
-            blocks = json.loads(saved[2]) if saved and saved[:2] == (state.step, state.attempt) else []
+            blocks: list[Op] = (
+                json.loads(saved[2]) if saved and saved[:2] == (state.step, state.attempt) else []
+            )
             shown = partial_blocks(state.step, blocks, count_batch)
             error = local("interrupted", "the session went away in mid-stream")
             self.record(interrupted(state, shown, error, random.random()))

@@ -83,8 +83,9 @@ class Session:
                 return event.step == state.step
             case ToolStarted() as event:
                 call = state.calls.get(event.call)
-                startable = call is not None and call.outcome is None and call.verdict == "allow"
-                return startable and event.epoch == call.epoch + 1
+                if call is None or call.outcome is not None or call.verdict != "allow":
+                    return False
+                return event.epoch == call.epoch + 1
             case CallJudged() as event:
                 call = state.calls.get(event.call)
                 return call is not None and call.outcome is None and call.verdict is None
