@@ -70,7 +70,7 @@ def test_anthropic_thinking() -> None:
 
 def test_responses_reasoning() -> None:
     """The reasoning item as it was sent, members we do not know and all, before its call."""
-    item = {
+    item: dict[str, Any] = {
         "id": "rs_1",
         "type": "reasoning",
         "summary": [],
