@@ -30,7 +30,10 @@ QUESTIONED = (CallJudged, ApprovalDecided, ToolFinished)
 
 
 class Client:
-    """A client of one agent; as an async context it is connected. `directory` None: it runs no tools."""
+    """A client of one agent; as an async context it is connected.
+
+    `directory` None: it runs no tools. `history`: what was said last is shown once it is known.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Client:
         screen: Screen,
         asker: Asker,
         tools: Mapping[str, Tool] = LOCAL_TOOLS,
+        history: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.screen = screen
@@ -66,6 +70,7 @@ class Client:
                 journal=self._journal,
                 deliver=self.connection.send,
             )
+        self._history = history
         self._live = False
         self._pending: tuple[PendingCall, ...] = ()
         self._caught_up = asyncio.Event()
@@ -172,6 +177,9 @@ class Client:
     def synced(self) -> None:
         """Take up the calls that were assigned before; from here on everything is live."""
         self._live = True
+        # Shown here, not by who waits for it: the next frames may be taken before anybody wakes up.
+        if self._history and not self._caught_up.is_set():
+            self.screen.history(self.connection.view, runs_tools=self._runner is not None)
         self._caught_up.set()
         for call in self._pending:
             self._assign(call.call, call.epoch)

@@ -5,10 +5,17 @@ from urllib.parse import quote, urlsplit
 from pydantic import ValidationError
 from websockets.exceptions import InvalidStatus
 
+from edgeloop.model import Frozen
 from edgeloop.wire import PROTOCOL_VERSION, ErrorFrame
 from edgeloop_client.errors import CannotConnect, ClientError, NotFound, Unauthorized, VersionMismatch
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class _Refusal(Frozen):
+    """The body of an HTTP refusal."""
+
+    error: ErrorFrame
 
 
 class Endpoint:
@@ -91,6 +98,6 @@ def refusal_of(error: InvalidStatus) -> tuple[int, bytes]:
 
 def _error_of(body: bytes) -> ErrorFrame | None:
     try:
-        return ErrorFrame.model_validate_json(body)
+        return _Refusal.model_validate_json(body).error
     except ValidationError:
         return None

@@ -76,6 +76,16 @@ class Screen:
             case _:
                 pass
 
+    def history(self, view: View, *, runs_tools: bool) -> None:
+        """Show what was asked and said last."""
+        if view.messages:
+            self._line(f"> {list(view.messages.values())[-1]}", "bold")
+        self.text(view.answer)
+        if not runs_tools and any(
+            call.state == "waiting" and not call.is_asked for call in view.current_calls
+        ):
+            self._line("a call waits for a client with local tools: attach with --dir", "yellow")
+
     def notice(self, text: str, style: str = "dim") -> None:
         """A line of our own."""
         self._line(text, style)

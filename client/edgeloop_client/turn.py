@@ -122,13 +122,13 @@ class Turn:
 
     @property
     def ttft_ms(self) -> int | None:
-        """From asking to the first text, as this client saw it."""
-        return None if self.first is None else round(self.first - self.began)
+        """From asking to the first text, as this client saw it; None where another one asked."""
+        return None if self.first is None or self.message is None else round(self.first - self.began)
 
     @property
     def wall_ms(self) -> int | None:
-        """From asking to the end of the turn, as this client saw it."""
-        return None if self.finished is None else round(self.finished - self.began)
+        """From asking to the end of the turn, as this client saw it; None where another one asked."""
+        return None if self.finished is None or self.message is None else round(self.finished - self.began)
 
     @property
     def output_tokens_per_s(self) -> float | None:

@@ -59,18 +59,8 @@ async def attach(options: Options) -> int:
     Raises:
         ClientError: no connection or no access.
     """
-    async with _working(options) as work:
-        await work.until(work.client.caught_up)
-        client = work.client
-        view = client.connection.view
-        if view.messages:
-            client.screen.notice(f"> {list(view.messages.values())[-1]}", "bold")
-        client.screen.text(view.answer)
-        for held in list(view.live.values()):
-            client.screen.text(held.text.decode("utf-8", "replace"))
-        if options.directory is None and any(call.state == "waiting" for call in view.calls.values()):
-            client.screen.notice("a call waits for a client with local tools: attach with --dir", "yellow")
-        return await work.follow(client.over)
+    async with _working(options, history=True) as work:
+        return await work.follow(work.client.over)
 
 
 class _Work:
@@ -127,7 +117,7 @@ class _Work:
 
 
 @contextlib.asynccontextmanager
-async def _working(options: Options) -> AsyncGenerator[_Work]:
+async def _working(options: Options, *, history: bool = False) -> AsyncGenerator[_Work]:
     screen = Screen(sys.stderr if options.as_json else sys.stdout)
     endpoint = Endpoint(url=options.url, agent=options.agent, token=options.token)
     if endpoint.is_exposed:
@@ -135,7 +125,9 @@ async def _working(options: Options) -> AsyncGenerator[_Work]:
     asker = Asker(screen, always=options.always_yes)
     screen.notice(f"agent {visible(options.agent)} at {endpoint.base}")
     home = options.home if options.home is not None else state_home()
-    client = Client(endpoint, directory=options.directory, home=home, screen=screen, asker=asker)
+    client = Client(
+        endpoint, directory=options.directory, home=home, screen=screen, asker=asker, history=history
+    )
     work = _Work(client, options)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:

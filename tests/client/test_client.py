@@ -275,6 +275,7 @@ async def test_wrong_token(connect: Connect) -> None:
     async with MemorySession([]) as session, connect(session, token="wrong") as at:
         with pytest.raises(Unauthorized) as raised:
             await at.client.caught_up()
+        assert "no or wrong token" in str(raised.value)
         assert raised.value.next_step
 
 

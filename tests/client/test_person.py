@@ -91,14 +91,21 @@ def test_a_damaged_identity_is_replaced(tmp_path: Path) -> None:
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
+def refused(code: str) -> str:
+    """The body of an HTTP refusal."""
+    frame = ErrorFrame.model_validate({"code": code, "message": "m"})
+    return f'{{"error":{frame.model_dump_json(exclude_none=True)}}}'
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (401, ErrorFrame(code="unauthorized", message="m").model_dump_json(), Unauthorized),
-        (503, ErrorFrame(code="not_configured", message="m").model_dump_json(), Unauthorized),
-        (404, ErrorFrame(code="not_found", message="m").model_dump_json(), NotFound),
-        (400, ErrorFrame(code="version", message="m").model_dump_json(), VersionMismatch),
-        (500, ErrorFrame(code="internal", message="m").model_dump_json(), None),
+        (401, refused("unauthorized"), Unauthorized),
+        (503, refused("not_configured"), Unauthorized),
+        (404, refused("not_found"), NotFound),
+        (400, refused("version"), VersionMismatch),
+        (500, refused("internal"), None),
+        (409, refused("conflict"), ClientError),
         (401, "<html>", Unauthorized),
         (404, "<html>", CannotConnect),
         (502, "", None),
@@ -109,7 +116,7 @@ def test_refusals(status: int, body: str, error: type[ClientError] | None) -> No
     """What trying again cannot mend ends it with a typed error and a next step; the rest may pass."""
     refusal = Endpoint(url="https://x", agent="a", token="t").refused(status, body.encode())
     assert (type(refusal) if refusal is not None else None) == error
-    assert refusal is None or refusal.next_step
+    assert refusal is None or refusal.next_step or status == 409
 
 
 @pytest.mark.parametrize(

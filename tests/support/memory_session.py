@@ -381,7 +381,7 @@ def _authorize(connection: ServerConnection, request: Request) -> Response | Non
     if request.headers.get("Authorization") == f"Bearer {TOKEN}":
         return None
     frame = ErrorFrame(code="unauthorized", message="no or wrong token", expected="another token")
-    return connection.respond(HTTPStatus.UNAUTHORIZED, frame.model_dump_json())
+    return connection.respond(HTTPStatus.UNAUTHORIZED, f'{{"error":{frame.model_dump_json()}}}')
 
 
 def _now() -> int:
