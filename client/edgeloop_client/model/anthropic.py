@@ -3,7 +3,6 @@
 from typing import Any
 
 from edgeloop_client.model.anthropic_request import parse_request
-from edgeloop_client.model.anthropic_signature import sign
 from edgeloop_client.model.cache import PrefixCache, Segment, Use
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.dialect import (
@@ -21,6 +20,7 @@ from edgeloop_client.model.dialect import (
 from edgeloop_client.model.errors import STATUS, Kind, Refused, bad
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
+from edgeloop_client.model.signature import sign
 
 _KINDS: dict[Kind, str] = {
     "invalid_request": "invalid_request_error",

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from edgeloop_client.model.anthropic_signature import sign
 from edgeloop_client.model.cache import Ttl
 from edgeloop_client.model.conversation import (
     Answered,
@@ -21,6 +20,7 @@ from edgeloop_client.model.conversation import (
 from edgeloop_client.model.dialect import Block, Incoming, Json, Prompt, read_json, render
 from edgeloop_client.model.errors import Refused, bad
 from edgeloop_client.model.shapes import is_array, is_object, objects
+from edgeloop_client.model.signature import sign
 
 _FIELDS = frozenset(
     """model max_tokens messages system tools tool_choice stream cache_control metadata temperature top_p top_k thinking

@@ -128,10 +128,11 @@ class ChatEncoder:
     def _end(self, op: Ended) -> list[bytes]:
         last = [self._chunk({}, _REASONS[op.reason])]
         if self._with_usage:
-            last.append(sse("", {**self._head, "choices": [], "usage": self._usage(op)}))
+            last.append(sse("", {**self._head, "choices": [], "usage": self.usage(op)}))
         return [*last, b"data: [DONE]\n\n"]
 
-    def _usage(self, op: Ended) -> Json:
+    def usage(self, op: Ended) -> Json:
+        """The usage of the whole message."""
         return {
             "prompt_tokens": self._use.total,
             "completion_tokens": op.tokens,
@@ -162,4 +163,4 @@ class ChatEncoder:
             message["tool_calls"] = calls
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _REASONS[last.reason]}
         head = {**self._head, "object": "chat.completion"}
-        return {**head, "choices": [choice], "usage": self._usage(last)}
+        return {**head, "choices": [choice], "usage": self.usage(last)}

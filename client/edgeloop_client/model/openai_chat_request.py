@@ -43,7 +43,15 @@ def parse_request(incoming: Incoming) -> Prompt:
         Refused: as the API would.
     """
     key = bearer(incoming.headers)
-    body = read_json(incoming.body)
+    return parse_body(read_json(incoming.body), key)
+
+
+def parse_body(body: Json, key: str) -> Prompt:
+    """Read a body; `key` keeps its cache apart from others'.
+
+    Raises:
+        Refused: as the API would.
+    """
     _check_fields(body)
     messages = _messages(body)
     _check_pairs(messages)
@@ -79,7 +87,7 @@ def _check_fields(body: Json) -> None:
         if name not in _FIELDS:
             raise bad(f"Unrecognized request argument supplied: {name}")
     if not isinstance(body.get("stream") or False, bool):
-        raise _invalid_type("stream", "a boolean")
+        raise invalid_type("stream", "a boolean")
     for name in ("max_tokens", "max_completion_tokens"):
         limit = body.get(name)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -103,11 +111,12 @@ def _include_usage(body: Json) -> bool:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
     if not is_object(options):
-        raise _invalid_type("stream_options", "an object")
+        raise invalid_type("stream_options", "an object")
     return options.get("include_usage") is True
 
 
-def _invalid_type(name: str, expected: str) -> Refused:
+def invalid_type(name: str, expected: str) -> Refused:
+    """The refusal of a value of another type."""
     return bad(f"Invalid type for '{name}': expected {expected}.", param=name, code="invalid_type")
 
 
@@ -117,7 +126,7 @@ def _invalid_type(name: str, expected: str) -> Refused:
 def _tools(body: Json) -> dict[str, Offer]:
     tools = body.get("tools", [])
     if not is_array(tools):
-        raise _invalid_type("tools", "an array of objects")
+        raise invalid_type("tools", "an array of objects")
     if "tools" in body and not tools:
         raise bad("Invalid 'tools': empty array.", param="tools", code="empty_array")
     if len(tools) > MAX_TOOLS:
@@ -168,7 +177,7 @@ def _messages(body: Json) -> list[Json]:
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
     if not is_array(messages):
-        raise _invalid_type("messages", "an array of objects")
+        raise invalid_type("messages", "an array of objects")
     if not messages:
         raise bad("Invalid 'messages': empty array.", param="messages", code="empty_array")
     for number, message in enumerate(messages):
@@ -179,7 +188,7 @@ def _messages(body: Json) -> list[Json]:
 def _check_message(message: Any, number: int) -> None:
     where = f"messages[{number}]"
     if not is_object(message):
-        raise _invalid_type(where, "an object")
+        raise invalid_type(where, "an object")
     role = message.get("role")
     if role not in _ROLES or role == "function":
         known = ", ".join(f"'{name}'" for name in _ROLES)
@@ -217,7 +226,7 @@ def _text(message: Json, number: int) -> str:
             param=f"messages.[{number}].content",
         )
     if not is_array(content) or not content:
-        raise _invalid_type(where, "one of an array of objects or string")
+        raise invalid_type(where, "one of an array of objects or string")
     for part in content:
         if not is_object(part) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise bad(f"Invalid '{where}': this model takes text only.", param=where, code="invalid_value")
@@ -237,7 +246,7 @@ def _check_calls(calls: Any, where: str) -> None:
         if not isinstance(name := function.get("name"), str) or not _TOOL_NAME.fullmatch(name):
             raise bad(f"Invalid '{path}.function.name': string does not match pattern.", param=path)
         if not isinstance(function.get("arguments"), str):
-            raise _invalid_type(f"{path}.function.arguments", "a string")
+            raise invalid_type(f"{path}.function.arguments", "a string")
 
 
 def _check_pairs(messages: list[Json]) -> None:
