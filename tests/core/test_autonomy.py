@@ -1,7 +1,9 @@
 """What a call would get: every mode and effect, the order of rules, grants, and arguments made to slip through."""
 
 import json
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -23,6 +25,8 @@ from edgeloop.autonomy import (
 )
 from edgeloop.errors import Refused
 from edgeloop.tools import Effect, ToolSpec, Touched
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "design" / "autonomy.md"
 
 
 def tool(name: str, effect: Effect, **touches: str) -> ToolSpec:
@@ -338,6 +342,12 @@ def test_rules_are_read_from_json() -> None:
     )
     assert parse_rules(text) == (deny(tool="run_command", command="git push"), allow(path="src/**"))
     assert parse_rules("[]") == ()
+
+
+def test_the_documented_rules_can_be_loaded() -> None:
+    """The examples in docs/design/autonomy.md are rules."""
+    examples = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    assert [len(parse_rules(example)) for example in examples] == [7]
 
 
 REFUSED: list[tuple[Any, str]] = [
