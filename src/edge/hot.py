@@ -51,3 +51,7 @@ diff_words = _kernels.diff_words
 apply_patch = _kernels.apply_patch
 apply_edits = _kernels.apply_edits
 merge = _kernels.merge
+fold_new = _kernels.fold_new
+fold_free = _kernels.fold_free
+fold_add = _kernels.fold_add
+fold_expand = _kernels.fold_expand

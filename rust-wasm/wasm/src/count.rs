@@ -60,7 +60,7 @@ pub fn count_prefix(limit: u32, len: u32) -> u32 {
 
 /// Start a text that grows; returns its handle.
 #[wasm_bindgen]
-pub fn growing_new() -> u32 {
+pub fn growing_new(_len: u32) -> u32 {
     GROWING.with_borrow_mut(|texts| texts.insert(Growing::default()))
 }
 
@@ -76,11 +76,13 @@ pub fn growing_append(handle: u32, len: u32) -> u32 {
 
 /// Forget a growing text.
 #[wasm_bindgen]
-pub fn growing_free(handle: u32) {
+pub fn growing_free(handle: u32, _len: u32) -> u32 {
     GROWING.with_borrow_mut(|texts| texts.remove(handle));
+    0
 }
 
-fn with_counter(f: impl FnOnce(&mut Counter) -> u32) -> u32 {
+/// The loaded counter.
+pub fn with_counter(f: impl FnOnce(&mut Counter) -> u32) -> u32 {
     COUNTER.with_borrow_mut(|slot| slot.as_mut().map_or(MISUSE, f))
 }
 

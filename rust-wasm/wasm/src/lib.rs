@@ -14,5 +14,6 @@ mod buffers;
 mod count;
 mod decode;
 mod diff;
+mod fold;
 mod frames;
 mod handles;
