@@ -1,4 +1,4 @@
-"""Feed the stream decoders mutated streams for minutes: `make fuzz`. Needs the pinned Rust toolchain; `make test` does a little of it.
+"""Feed the stream decoders mutated streams for minutes: `make fuzz`. Needs the pinned Rust toolchain.
 
 `EDGELOOP_FUZZ_SECONDS` (300) is how long; `EDGELOOP_FUZZ_SEED` repeats a run. A stream that breaks a decoder is kept, and its
 path is printed: make it a fixture.

@@ -160,7 +160,7 @@ impl Reader {
             Frame::TooLarge => {
                 self.turn.fail(Failure::new(Class::TooLarge, "one event is larger than an event may be"));
             }
-            Frame::Data(text) => match text.trim() {
+            Frame::Data(text) => match text.trim_ascii() {
                 "" => {}
                 "[DONE]" => self.protocol.done(&mut self.turn),
                 text => match tape.parse(text) {

@@ -5,6 +5,8 @@
 //! Some peers answer with bare JSON instead (Gemini's and Workers AI's errors, recorded chunk files): a line
 //! that opens an object starts a bare document, which ends where its braces balance.
 
+use memchr::memchr2;
+
 /// One event's data may not be larger: a megabyte-sized inline image passes, an endless line does not.
 pub const MAX_EVENT: usize = 8 << 20;
 
@@ -38,7 +40,7 @@ impl Sse {
                 bytes = &bytes[1..];
                 continue;
             }
-            let Some(end) = bytes.iter().position(|&byte| byte == b'\n' || byte == b'\r') else {
+            let Some(end) = memchr2(b'\n', b'\r', bytes) else {
                 self.line.extend_from_slice(bytes);
                 break;
             };
