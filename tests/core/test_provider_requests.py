@@ -119,6 +119,21 @@ def test_a_key_is_in_its_header_and_nowhere_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_request_without_tools_names_none(name: str) -> None:
+    """An empty list of tools is refused by some."""
+    plan = Plan(model="m", system="", tools=(), messages=(PROVIDERS[name].encode(UserEntry(text="hi")),))
+    assert "tools" not in json.loads(PROVIDERS[name].build_request(plan, Target(base_url=BASE)).body)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_deployments_header_wins_in_any_case(name: str) -> None:
+    """A gateway's own token stands in the place of ours, not beside it."""
+    headers = request(name, api_key="k", headers={"Authorization": "Bearer own", "X-Api-Key": "own"}).headers
+    assert [value for key, value in headers.items() if key.lower() == "authorization"] == ["Bearer own"]
+    assert [value for key, value in headers.items() if key.lower() == "x-api-key"] == ["own"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_foreign_and_broken_reasoning_stays_behind(name: str) -> None:
     """Signed reasoning goes to its maker only, and only whole; the text beside it always goes."""
     foreign = model("elsewhere", thought("hm", '{"x":"KEEP-OUT"}'), said("hello"))

@@ -65,7 +65,7 @@ PUSH = [
     "sh -c 'sh -c \"git push\"'", "ssh host 'git push'", "xargs git push", "find . -exec git push {} +", "timeout 5 git push",
     "nice -n 5 git push", "exec git push", "time git push", "$g push", "${x} push", "git $x", "$x", "`echo git` push",
     "$(echo git) push", "g?t push", "g*", "{git,push}", "~/git push", "git 'push", 'git "push', "git pus'h", "x; git push #",
-    "\tgit\tpush\t", "a $(b $(git push))", "a" * (LINE_MAX + 1), "`" * 40, nested("git status", 5),
+    "\tgit\tpush\t", "a $(b $(git push))", "echo $(git push", "a" * (LINE_MAX + 1), "`" * 40, nested("git status", 5),
 ]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Deadlines:
 class Target:
     """Where requests go, and for whom. `api_key` and `headers` never appear in a repr, a log or an event.
 
-    `headers` are sent as they are (a gateway's own token or id); their keys are lower case. `session` is stable for as long as
+    `headers` are sent with every request (a gateway's own token or id) and win over ours. `session` is stable for as long as
     the conversation lives and says nothing about it: providers route by it, so that its prompt meets the same cache.
     """
 
@@ -104,7 +104,7 @@ def request_headers(target: Target, **own: str) -> dict[str, str]:
     headers |= {name.replace("_", "-"): value for name, value in own.items() if value}
     if "cf-aig-gateway-id" in target.headers or _host(target.base_url) == AI_GATEWAY:
         headers |= {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
-    return headers | dict(target.headers)
+    return headers | {name.lower(): value for name, value in target.headers.items()}
 
 
 def bearer(target: Target) -> str:
