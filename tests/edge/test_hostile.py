@@ -39,7 +39,10 @@ BEFORE_HELLO: dict[str, tuple[str | bytes, ErrorCode]] = {
         json.dumps(
             {
                 **HELLO,
-                "tools": [{"name": "a", "description": "", "parameters": {}, "effect": "read"}] * 2,
+                "tools": [
+                    {"name": "a", "description": "", "parameters": {"type": "object"}, "effect": "read"}
+                ]
+                * 2,
             }
         ),
         "conflict",
@@ -48,7 +51,14 @@ BEFORE_HELLO: dict[str, tuple[str | bytes, ErrorCode]] = {
         json.dumps(
             {
                 **HELLO,
-                "tools": [{"name": "note_read", "description": "", "parameters": {}, "effect": "read"}],
+                "tools": [
+                    {
+                        "name": "note_read",
+                        "description": "",
+                        "parameters": {"type": "object"},
+                        "effect": "read",
+                    }
+                ],
             }
         ),
         "conflict",
