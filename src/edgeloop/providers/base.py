@@ -100,11 +100,12 @@ def request_headers(target: Target, **own: str) -> dict[str, str]:
 
     Behind an AI Gateway there is one owner of retries, and it is us; and an agent never wants a whole answer from a cache.
     """
+    theirs = {name.lower(): value for name, value in target.headers.items()}
     headers = {"content-type": "application/json"}
     headers |= {name.replace("_", "-"): value for name, value in own.items() if value}
-    if "cf-aig-gateway-id" in target.headers or _host(target.base_url) == AI_GATEWAY:
+    if "cf-aig-gateway-id" in theirs or _host(target.base_url) == AI_GATEWAY:
         headers |= {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
-    return headers | {name.lower(): value for name, value in target.headers.items()}
+    return headers | theirs
 
 
 def bearer(target: Target) -> str:
