@@ -218,9 +218,12 @@ def dead_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-async def test_a_refused_connection_is_typed_and_retried(own_edge: StartEdge, agent: str, dead_port: int):
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_refused_connection_is_typed_and_retried(
+    own_edge: StartEdge, agent: str, dead_port: int, dialect: Dialect
+):
     """With nobody at the provider's address a call fails as `connection`, is retried, and can be stopped meanwhile."""
-    edge = own_edge(EDGELOOP_BASE_URL=f"http://127.0.0.1:{dead_port}")
+    edge = own_edge(EDGELOOP_PROVIDER=dialect, EDGELOOP_BASE_URL=f"http://127.0.0.1:{dead_port}")
     door = Door(url=edge.url, agent=agent)
     await door.post("go")
     events = await door.until("step_failed", times=2)

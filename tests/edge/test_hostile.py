@@ -330,3 +330,17 @@ async def test_with_no_token_configured_everything_is_refused(own_edge: StartEdg
         answer = httpx.get(f"{edge.url}/v1/agents/{agent}/state", headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_configured")
     assert httpx.get(f"{edge.url}/healthz").status_code == 200
+
+
+async def test_settings_that_make_no_sense_are_told_and_brick_nothing(own_edge: StartEdge, agent: str):
+    """With a setting that cannot be, every request is told what was expected; none runs by fewer rules (behaviour 30)."""
+    edge = own_edge(EDGELOOP_MODE="yolo", EDGELOOP_RULES='[{"verdict":"deny","tool":"run_command"}]')
+    door = Door(url=edge.url, agent=agent)
+    for _ in range(2):
+        answer = await door.request("GET", "/state")
+        assert answer.status_code >= 400
+        assert "yolo" in answer.text
+    async with raw_socket(door) as socket:
+        await socket.send(json.dumps(HELLO))
+        assert "yolo" in (await refusal(socket)).message
+    assert httpx.get(f"{edge.url}/healthz").status_code == 200

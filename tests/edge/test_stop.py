@@ -95,7 +95,7 @@ async def test_stop_in_tools_cancels_what_is_open(provider: ScriptedProvider, do
 
 async def test_stop_while_waiting_to_retry(provider: ScriptedProvider, door: Door):
     """A stop ends the wait for the next attempt."""
-    provider.script(door.agent, lambda reply: reply.refuse(429, headers={"retry-after": "60"}), well)
+    provider.script(door.agent, lambda reply: reply.refuse(429, headers={"retry-after": "4"}), well)
     await door.post("go")
     await door.until("retry_scheduled")
     await door.request("POST", "/stop")

@@ -5,6 +5,7 @@ import itertools
 
 from edgeloop.events import RetryScheduled, StepFailed, TurnFinished
 from edgeloop.schedule import MAX_ATTEMPTS
+from edgeloop.wire import Duplicate
 from tests.support.edge import Client, Door, Tool, events_of
 from tests.support.provider import Reply, ScriptedProvider
 
@@ -59,6 +60,26 @@ async def test_a_wait_for_a_result_hibernates(provider: ScriptedProvider, door: 
         after = await door.state()
     assert after.awake_since >= before.awake_since + 10_000
     assert [call.epoch for call in view.calls.values()] == [1]
+    assert view == await door.view()
+
+
+async def test_a_tool_that_hangs_meets_its_deadline(provider: ScriptedProvider, door: Door):
+    """A client that does not answer costs its tool's deadline and some grace; its late answer is ignored (behaviour 25)."""
+
+    def asks(reply: Reply) -> None:
+        reply.call("look", {})
+        reply.end()
+
+    provider.script(door.agent, asks, well)
+    look = Tool(name="look", run=lambda _: "seen", deadline_ms=500)
+    client = Client(door=door, tools=(look,), answering=False)
+    async with client:
+        await client.say("go")
+        view = await client.until_idle()
+        await client.answer(client.assigned[0])
+        await client.until(lambda: client.got(Duplicate))
+    assert [call.state for call in view.calls.values()] == ["timeout"]
+    assert "deadline" in provider.asked(door.agent)[1].body.decode()
     assert view == await door.view()
 
 

@@ -17,9 +17,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from edgeloop.events import Event, Recorded, ToolStarted
-from edgeloop.tools import Effect, ToolSpec
+from edgeloop.tools import Effect, ToolSpec, Touched
 from edgeloop.wire import (
     PROTOCOL_VERSION,
+    ClientMessage,
+    Decide,
     Delta,
     ErrorFrame,
     Events,
@@ -119,6 +121,7 @@ class Tool:
     run: Callable[[dict[str, Any]], str]
     effect: Effect = "read"
     deadline_ms: int = 60_000
+    touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
 
     @property
     def spec(self) -> ToolSpec:
@@ -128,6 +131,7 @@ class Tool:
             parameters={"type": "object"},
             effect=self.effect,
             deadline_ms=self.deadline_ms,
+            touches=self.touches,
         )
 
 
@@ -214,7 +218,7 @@ class Client:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def send(self, frame: Hello | SendMessage | ToolResult | Stop) -> None:
+    async def send(self, frame: ClientMessage) -> None:
         assert self._socket is not None
         if isinstance(frame, SendMessage | ToolResult):
             self.view.sent(frame)
@@ -229,6 +233,10 @@ class Client:
 
     async def stop(self) -> None:
         await self.send(Stop())
+
+    async def decide(self, call: str, allow: bool, *, session: bool = False, reason: str = "") -> None:
+        scope = "session" if session else "once"
+        await self.send(Decide(call=call, allow=allow, scope=scope, reason=reason))
 
     # --- what came --------------------------------------------------------------------------------------------------
 
