@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from edgeloop_client.model.options import OptionError, make_options, parse_options
-from tests.support.model_client import ANTHROPIC, BODIES, anthropic_body, post, said, stream
+from tests.support.model_client import ANTHROPIC, BODIES, CLIENT, anthropic_body, post, said, stream
 from tests.support.model_server import ModelServerHandle, start_model_server
 
 WORDS = " ".join(f"word{number}" for number in range(50))
@@ -120,7 +120,7 @@ def test_faults_of_an_answer_that_is_no_stream(server: ModelServerHandle, fault:
     """Half a body, no answer at all, or broken JSON."""
     body = anthropic_body(f"echo:fault={fault}", WORDS)
     with pytest.raises(error):
-        httpx.post(server.url + "/v1/messages", json=body, headers=ANTHROPIC, timeout=0.5).json()
+        CLIENT.post(server.url + "/v1/messages", json=body, headers=ANTHROPIC, timeout=0.5).json()
 
 
 def test_client_that_leaves_ends_its_answer():
@@ -128,7 +128,7 @@ def test_client_that_leaves_ends_its_answer():
     script = json.dumps({"steps": [{"deltas": 100_000, "per_s": 100}]})
     body = {**anthropic_body("script", script, max_tokens=10_000_000), "stream": True}
     with start_model_server() as server:
-        with httpx.stream("POST", server.url + "/v1/messages", json=body, headers=ANTHROPIC) as response:
+        with CLIENT.stream("POST", server.url + "/v1/messages", json=body, headers=ANTHROPIC) as response:
             next(response.iter_raw())
         assert [answer.get("gone") for answer in server.await_answers(1)] == [True]
 

@@ -13,6 +13,8 @@ from edgeloop_client.model.counting import pieces
 from tests.support.model_client import ANTHROPIC, BODIES, anthropic_body, openai_body, post, said, stream
 from tests.support.model_server import ModelServerHandle, start_model_server
 
+LATE = 1000
+"""Milliseconds that a busy machine may be late; early is never allowed."""
 BOTH = pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 
 
@@ -73,7 +75,7 @@ def test_script_keeps_its_times(server: ModelServerHandle):
     body = anthropic_body("script", _script(steps))
     events = _arrivals(server, body)
     stops = [at for at, event in events if event["type"] == "content_block_stop"]
-    assert stops == [pytest.approx(due, abs=60) for due in (150, 300, 500)]
+    assert all(due - 30 <= at <= due + LATE for at, due in zip(stops, (150, 300, 500), strict=True))
     assert events[-2][1]["delta"]["stop_reason"] == "tool_use"
 
 
@@ -88,7 +90,7 @@ def test_script_fills_at_a_rate_with_the_time_of_writing(server: ModelServerHand
     assert len(parts) == 40
     assert stamps == sorted(stamps)
     assert before <= stamps[0]
-    assert stamps[-1] - stamps[0] == pytest.approx(195_000, abs=60_000)
+    assert 190_000 <= stamps[-1] - stamps[0] <= 195_000 + LATE * 1000
 
 
 @BOTH
@@ -156,7 +158,7 @@ def test_pace_of_tokens(server: ModelServerHandle, dialect: str):
     started = time.monotonic()
     body = BODIES[dialect]("echo:ttft_ms=200,tps=100,chunk_tokens=5", "word " * 50)
     assert said(dialect, stream(server.url, dialect, body)) == "word " * 50
-    assert time.monotonic() - started == pytest.approx(0.2 + 0.51, abs=0.15)
+    assert 0.7 <= time.monotonic() - started <= 0.7 + LATE / 1000
 
 
 @BOTH

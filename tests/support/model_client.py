@@ -10,6 +10,8 @@ from edgeloop_client.model.shapes import objects
 
 ANTHROPIC = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
 OPENAI = {"authorization": "Bearer key"}
+CLIENT = httpx.Client(timeout=30)
+"""One for all tests: making one reads every certificate of the machine."""
 PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
 HEADERS = {"anthropic": ANTHROPIC, "openai": OPENAI}
 
@@ -54,16 +56,15 @@ def post(url: str, dialect: str, body: Any, headers: dict[str, str] | None = Non
     """A request whose answer is read whole."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     own = HEADERS[dialect] if headers is None else headers
-    return httpx.post(url + PATHS[dialect], content=content, headers=own, timeout=30)
+    return CLIENT.post(url + PATHS[dialect], content=content, headers=own)
 
 
 def stream(url: str, dialect: str, body: dict[str, Any], timeout: float = 30) -> Streamed:
     """A request whose answer is a stream; `stream` is set."""
     content = json.dumps({**body, "stream": True}).encode()
-    with (
-        httpx.Client(timeout=timeout) as client,
-        client.stream("POST", url + PATHS[dialect], content=content, headers=HEADERS[dialect]) as response,
-    ):
+    with CLIENT.stream(
+        "POST", url + PATHS[dialect], content=content, headers=HEADERS[dialect], timeout=timeout
+    ) as response:
         answer = Streamed(status=response.status_code, headers=response.headers)
         try:
             answer.chunks.extend(response.iter_raw())

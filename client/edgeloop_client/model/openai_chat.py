@@ -73,9 +73,10 @@ def charge_automatic(
 
 
 class ChatEncoder:
-    """The chunks of one completion. Reasoning is counted but not shown, as this API does."""
+    """The chunks of one completion. Reasoning is counted but not shown by OpenAI; others have a field for it."""
 
-    def __init__(self, prompt: Prompt, use: Use) -> None:
+    def __init__(self, prompt: Prompt, use: Use, *, shows_reasoning: bool = False) -> None:
+        self._shows_reasoning = shows_reasoning
         self._use = use
         self._with_usage: bool = prompt.extra["include_usage"]
         self._calls = -1
@@ -111,6 +112,8 @@ class ChatEncoder:
             case Delta(kind="call"):
                 call = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % self._calls
                 return [self._before + call + quote(op.text) + b"}}]}" + self._after]
+            case Delta(kind="thinking") if self._shows_reasoning:
+                return [self._before + b'{"reasoning_content":' + quote(op.text) + b"}" + self._after]
             case Opened(kind="call"):
                 self._calls += 1
                 call = {

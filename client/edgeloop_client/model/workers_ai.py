@@ -69,7 +69,7 @@ class WorkersAI:
     def encoder(self, prompt: Prompt, use: Use, options: Options, /) -> Encoder:
         """See `Dialect.encoder`. The path with `v1` has Chat's shape only."""
         if not prompt.extra["native"]:
-            return ChatEncoder(prompt, use)
+            return ChatEncoder(prompt, use, shows_reasoning=True)
         prompt.extra["include_usage"] = True
         return _Run(prompt, use, options)
 
@@ -95,7 +95,7 @@ class _Run:
     """An answer of `/ai/run`: text and calls each in the shape that was asked for."""
 
     def __init__(self, prompt: Prompt, use: Use, options: Options) -> None:
-        self._chat = ChatEncoder(prompt, use)
+        self._chat = ChatEncoder(prompt, use, shows_reasoning=True)
         self._use = use
         self._native_text = options.shape != "chat"
         self._native_calls = options.shape == "native"
