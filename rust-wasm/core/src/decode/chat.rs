@@ -10,7 +10,8 @@ use super::Protocol;
 use super::calls::Calls;
 use super::details::Details;
 use super::failure::{Class, Failure};
-use super::json::{Kind, Value, quoted};
+use super::json::{Kind, Value};
+use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
 

@@ -1,6 +1,7 @@
 //! OpenRouter's `reasoning_details`: pieces of typed items, to be sent back joined and otherwise unchanged.
 
-use super::json::{Tape, Value, patched, quoted};
+use super::json::{Tape, Value, patched};
+use super::text::quoted;
 use super::turn::Turn;
 
 /// `key` names the member whose text grows; `sets` are the later pieces' other members.

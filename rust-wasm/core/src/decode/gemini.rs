@@ -8,7 +8,8 @@
 
 use super::Protocol;
 use super::failure::{Class, Failure};
-use super::json::{Value, quoted};
+use super::json::Value;
+use super::text::quoted;
 use super::tree::Tree;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;

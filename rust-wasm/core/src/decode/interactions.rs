@@ -3,7 +3,8 @@
 
 use super::Protocol;
 use super::failure::{Class, Failure};
-use super::json::{Tape, Value, patched, quoted};
+use super::json::{Tape, Value, patched};
+use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
 

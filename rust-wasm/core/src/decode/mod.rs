@@ -26,6 +26,7 @@ pub mod json;
 pub mod out;
 mod responses;
 pub mod sse;
+pub mod text;
 mod tree;
 mod turn;
 mod usage;

@@ -3,7 +3,7 @@
 //! Consecutive deltas of one block are one record until they are taken. Live text is already escaped for the inside of a
 //! JSON string; operations are whole JSON objects tagged `op`. The text of all records, in order, is `text`.
 
-use super::json::{escape_into, quote_into};
+use super::text::{escape_into, quote_into};
 
 /// What a record is, and with it who must hear of it and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

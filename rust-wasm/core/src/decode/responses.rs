@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use super::Protocol;
 use super::failure::{Class, Failure};
-use super::json::{Kind, Value, quoted};
+use super::json::{Kind, Value};
+use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
 

@@ -1,6 +1,7 @@
 //! Arguments that arrive as `{jsonPath, value}` pieces (Vertex's `partialArgs`), put together as JSON.
 
-use super::json::{Value, quote_into};
+use super::json::Value;
+use super::text::quote_into;
 
 /// Longer paths are refused: writing recurses along them.
 const MAX_STEPS: usize = 64;

@@ -5,8 +5,9 @@
 //! bounded, and nothing follows the last operation.
 
 use super::failure::{Class, Failure};
-use super::json::{Kind, Tape, Unescape, Value, heal_surrogates};
+use super::json::{Kind, Tape, Value};
 use super::out::{Fields, Out, Tag};
+use super::text::{Unescape, heal_surrogates};
 use super::usage::Usage;
 
 /// Bytes of text, arguments and echoes that one response may hold.
@@ -155,7 +156,7 @@ impl Turn {
         }
         let target = &mut self.blocks[block];
         let before = target.text.len();
-        target.join.push(fragment, &mut target.text);
+        fragment.push_text(&mut target.join, &mut target.text);
         self.show(block, before);
     }
 
