@@ -87,20 +87,24 @@ class DurableSession(DurableObject):
             return refusal(Refused(code="internal", message=why(error)))
 
     async def _route(self, request: Any) -> Any:
+        # Bodies are read before the agent is asked for: while one comes, a DELETE may put another in its place.
         url = urlsplit(str(request.url))
         match (str(request.method), url.path.split("/")[4] if url.path.count("/") > 3 else ""):
             case ("GET", "ws"):
                 return self._accept(request)
             case ("POST", "messages"):
-                seq, known = self._agent().message(parse_post(await body_of(request)), None)
+                message = parse_post(await body_of(request))
+                seq, known = self._agent().message(message, None)
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json(), 200 if known else 202)
             case ("GET", "events"):
                 return json_answer(self._events(parse_qs(url.query, keep_blank_values=True)))
             case ("POST", "approvals"):
-                seq, known = self._agent().decide(parse_decide(await body_of(request)), "http")
+                answer = parse_decide(await body_of(request))
+                seq, known = self._agent().decide(answer, "http")
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("PUT", "autonomy"):
-                seq, known = self._agent().set_autonomy(parse_autonomy(await body_of(request)), None)
+                autonomy = parse_autonomy(await body_of(request))
+                seq, known = self._agent().set_autonomy(autonomy, None)
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("POST", "stop"):
                 seq, nothing = self._agent().stop(None)

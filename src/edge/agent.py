@@ -116,12 +116,13 @@ class Agent:
         world = self._world()  # asking the sockets costs 0.1 ms, so once for all that follows
         try:
             effects = self._feed(resident, events, world, batch)
+            if batch:
+                self.store.append(batch)
+                self.store.snapshot(resident.session.state)
         except Exception:
-            _residents.drop(self._key)  # half applied, nothing stored: the log knows better
+            _residents.drop(self._key)  # half applied, or not stored: the log knows better
             raise
         if batch:
-            self.store.append(batch)
-            self.store.snapshot(resident.session.state)
             self._broadcast(batch, streamed, sender)
         self._set_alarm(resident.session.state, world)
         for effect in effects:

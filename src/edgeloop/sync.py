@@ -6,10 +6,20 @@ Decides from the missed events and the client's position in the block that was b
 from collections.abc import Iterator
 from typing import Any
 
-from edgeloop.events import BlockFinished, Recorded, StepStarted
+from edgeloop.events import (
+    BlockFinished,
+    Event,
+    Recorded,
+    StepStarted,
+    ToolCallCompleted,
+    ToolFinished,
+    UserMessageReceived,
+)
 from edgeloop.wire import Delta, StreamPosition, events_frame
 
 FRAME_EVENTS = 200
+FRAME_CHARS = 1 << 20
+"""A frame ends with the event that fills it: hundreds of large results in one frame would not fit into the isolate."""
 
 
 def missed_frames(missed: list[Recorded], position: StreamPosition | None) -> Iterator[str]:
@@ -39,8 +49,29 @@ def streaming_frames(
 
 
 def _events(events: list[Recorded]) -> Iterator[str]:
-    for start in range(0, len(events), FRAME_EVENTS):
-        yield events_frame(events[start : start + FRAME_EVENTS])
+    batch: list[Recorded] = []
+    chars = 0
+    for recorded in events:
+        batch.append(recorded)
+        chars += _chars(recorded.event)
+        if len(batch) >= FRAME_EVENTS or chars >= FRAME_CHARS:
+            yield events_frame(batch)
+            batch, chars = [], 0
+    if batch:
+        yield events_frame(batch)
+
+
+def _chars(event: Event) -> int:
+    """Roughly how long an event is: the fields that can be long."""
+    match event:
+        case UserMessageReceived() | BlockFinished():
+            return len(event.text)
+        case ToolFinished():
+            return len(event.content)
+        case ToolCallCompleted():
+            return len(event.arguments)
+        case _:
+            return 0
 
 
 def _held(missed: list[Recorded], position: StreamPosition | None) -> int | None:
