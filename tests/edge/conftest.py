@@ -27,6 +27,7 @@ def variables(provider: str, dialect: Dialect, **more: str) -> dict[str, str]:
         "EDGELOOP_PROVIDER": dialect,
         "EDGELOOP_BASE_URL": provider,
         "EDGELOOP_MODEL": "default",
+        "EDGELOOP_FETCH_HOSTS": provider.partition("://")[2],
         "EDGELOOP_FIRST_MS": str(DEADLINE_MS),
         "EDGELOOP_IDLE_MS": str(DEADLINE_MS),
         **more,

@@ -4,6 +4,7 @@ The model server computes what it says from what it is asked; here the test says
 cut the connection between two bytes, or answer with any status. A script belongs to a model's name, so tests do not meet.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -196,9 +197,11 @@ class ScriptedProvider:
     """The server. Each request for a model is answered by the model's next script; the last one goes on answering."""
 
     def __init__(self) -> None:
-        self._scripts: dict[str, tuple[Script, ...]] = {}
+        self._scripts: dict[str, tuple[int, tuple[Script, ...]]] = {}
         self._asked: dict[str, list[Asked]] = {}
         self._lock = threading.Lock()
+        self.left = threading.Event()
+        """Set when somebody gave `/hang` up."""
         self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -210,8 +213,9 @@ class ScriptedProvider:
         self._thread.join()
 
     def script(self, model: str, *scripts: Script) -> None:
-        """Say how a model answers its 1st, 2nd ... request; the last script answers all that follow."""
-        self._scripts[model] = scripts
+        """Say how a model answers its 1st, 2nd ... request from now on; the last script answers all that follow."""
+        with self._lock:
+            self._scripts[model] = (len(self._asked.get(model, ())), scripts)
 
     def asked(self, model: str) -> list[Asked]:
         """The requests made of a model so far."""
@@ -224,8 +228,8 @@ class ScriptedProvider:
         with self._lock:
             earlier = self._asked.setdefault(model, [])
             earlier.append(asked)
-            scripts = self._scripts.get(model) or (_unknown,)
-            return asked, scripts[min(len(earlier), len(scripts)) - 1]
+            before, scripts = self._scripts.get(model, (0, (_unknown,)))
+            return asked, scripts[min(len(earlier) - before, len(scripts)) - 1]
 
 
 def _unknown(reply: Reply) -> None:
@@ -260,6 +264,24 @@ class _Handler(BaseHTTPRequestHandler):
         except _Left:
             asked.hung_up.set()
             self.close_connection = True
+
+    def do_GET(self) -> None:
+        """A few pages for the tools that fetch: `/page`, `/elsewhere` (a redirect), `/huge`, `/hang`."""
+        match self.path:
+            case "/page":
+                self.answer(200, "Grüße".encode(), {"content-type": "text/plain"})
+            case "/elsewhere":
+                self.answer(302, b"", {"location": "/page"})
+            case "/huge":
+                self.answer(200, b"x" * (1 << 20), {})
+            case "/hang":
+                assert isinstance(self.server, _Server)
+                with contextlib.suppress(_Left):
+                    self.await_hang_up()
+                self.server.provider.left.set()
+                self.close_connection = True
+            case _:
+                self.answer(404, b"", {})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep the tests' output quiet."""
