@@ -3,8 +3,14 @@
 // output gate would hold every frame behind the write.
 
 const EVERY_MS = 1000;
+/** Per stream of this isolate. A local write blocks the one thread for the disk (1 to 5 ms measured), so many streams
+ *  share a budget of 25 writes a second. */
+const EVERY_MS_PER_STREAM = 40;
+const EVERY_MS_AT_MOST = 20_000;
 const EVERY_BYTES = 8 << 10;
 const WRITE = "INSERT OR REPLACE INTO recovery (id, step, attempt, blocks) VALUES (1, ?, ?, ?)";
+
+let streams = 0;
 
 export class Recovery {
   #sql;
@@ -22,6 +28,7 @@ export class Recovery {
     this.#step = step;
     this.#attempt = attempt;
     this.#blocks = blocks;
+    streams += 1;
   }
 
   /** So many bytes more were shown. */
@@ -30,10 +37,12 @@ export class Recovery {
     this.#unsaved += bytes;
     // A row holds whole blocks, so it is rewritten by share as they grow: the total stays linear in the text.
     if (this.#unsaved >= Math.max(EVERY_BYTES, this.#savedBytes / 4)) return this.#save();
-    this.#timer ??= setTimeout(() => this.#save(), EVERY_MS);
+    this.#timer ??= setTimeout(() => this.#save(), pace());
   }
 
+  /** The stream is over. To be called once. */
   stop() {
+    streams -= 1;
     clearTimeout(this.#timer);
     this.#timer = null;
     this.#sql = null;
@@ -56,3 +65,5 @@ export class Recovery {
     }
   }
 }
+
+const pace = () => Math.min(Math.max(EVERY_MS, streams * EVERY_MS_PER_STREAM), EVERY_MS_AT_MOST);
