@@ -23,6 +23,7 @@ RATE = 50
 STEADY_SECONDS = 1.5 if QUICK else 4.0
 START_MS = 20
 """Between two sessions' starts: what a start costs is another figure, and must not be in this one."""
+SETTLE_MS = 1_000
 FULL_DELTAS = {"agents-sdk": 4_000}  # at its pace, 20,000 would take most of the bench's time
 FULL_DEFAULT = 20_000
 SESSIONS = (1, 20, 100) if QUICK else (1, 20, 100, 200, 400)
@@ -60,7 +61,7 @@ class Fanout:
     ) -> dict[str, Any] | None:
         """Let a crowd watch; a contestant that fails is reported and has no figure."""
         self.names += 1
-        known = {"spreadMs": sessions * START_MS, "prefix": f"s{self.names}", **more}
+        known = {"spreadMs": sessions * START_MS, "settleMs": SETTLE_MS, "prefix": f"s{self.names}", **more}
         try:
             return load("viewers.mjs", who.options(say=say, sessions=sessions, viewers=viewers, **known))
         except LoadError as error:
@@ -75,7 +76,7 @@ class Fanout:
 
     def paced(self, who: Contestant, sessions: int, *, viewers: int = 1, what: str = "", **more: Any) -> None:
         """Note the latencies and the CPU of so many sessions at 50 deltas/s each."""
-        count = int(RATE * (STEADY_SECONDS + sessions * START_MS / 1000))
+        count = int(RATE * (STEADY_SECONDS + (sessions * START_MS + SETTLE_MS) / 1000))
         found = self.crowd(who, f"paced:{RATE}x{count}", sessions, viewers, **more)
         if not found:
             return

@@ -1,10 +1,10 @@
 // Many sessions with their viewers, all streaming at once. Takes one JSON argument and prints one JSON object:
 // latencies from the provider's write to the viewer's receipt, the server's CPU, and whether everything came, once and in order.
 //
-//   {protocol, url, token, pid, prefix, say, sessions, viewers, spreadMs, wake: {sessions, withinMs, prefix}}
+//   {protocol, url, token, pid, prefix, say, sessions, viewers, spreadMs, settleMs, wake: {sessions, withinMs, prefix}}
 //
-// `steady` is measured from the moment every session has shown its first delta to the moment the first ends; that is what a
-// paced figure is about. What the starts cost is in `all`.
+// `steady` is measured from `settleMs` after every session has shown its first delta to the moment the first ends; that is
+// what a paced figure is about. What the starts cost is in `all`.
 import { readFileSync } from "node:fs";
 import { protocolOf } from "./protocols.mjs";
 import { eachStamp, now } from "./stamp.mjs";
@@ -60,11 +60,13 @@ class Run {
 
   viewerBegins() {
     this.#begun += 1;
-    if (this.#begun === this.viewers) this.steadyFrom = this.moment();
+    // The starts leave a queue behind them: give it a while to go.
+    if (this.#begun === this.viewers) setTimeout(() => (this.steadyFrom ??= this.moment()), asked.settleMs);
   }
 
   viewerEnds() {
     this.steadyTo ??= this.moment();
+    this.steadyFrom ??= this.steadyTo;
   }
 
   moment() {
@@ -139,7 +141,7 @@ async function main() {
     await protocol.ask(name, viewers[0].socket, asked.say);
   });
   await Promise.all(asking);
-  const waking = asked.wake ? pause(500).then(() => wakeOthers(asked.wake)) : null;
+  const waking = asked.wake ? pause(asked.settleMs + 500).then(() => wakeOthers(asked.wake)) : null;
   await Promise.all(viewers.map((viewer) => viewer.ended));
   const over = run.moment();
   const woken = await waking;
@@ -161,6 +163,7 @@ function summary({ run, viewers, begun, over, woken }) {
     steadyMs: steadyTo.at - steadyFrom.at,
     cpuPerDelta: hasSteady ? perDelta(steadyFrom, steadyTo) : null,
     cpuPerDeltaAll: perDelta(begun, over),
+    ownCpuShare: (process.cpuUsage().user + process.cpuUsage().system) / 1000 / (over.at - begun.at),
     cpuShare: (over.cpu - begun.cpu) / (over.at - begun.at),
     rate: (1000 * written(0, Infinity)) / (last - first),
     startMs: steadyFrom.at - begun.at,
