@@ -195,14 +195,16 @@ class Kernels:
         *,
         key: bytes = b"",
         written: bool = False,
+        templating: bool = False,
         reference: int = 24,
     ) -> FoldPlan:
         """Judge a block (ids ascend) on its entry: `key` is what it shows, or changes where `written`.
 
-        A reference that stands for something else costs `reference` tokens; what would save fewer is not proposed.
+        `templating` is for logs and listings, not for files that are read to be edited. A reference that stands for
+        something else costs `reference` tokens; what would save fewer is not proposed.
         """
-        data = frames([key, text])
-        return _plan(self._door.call_bytes("fold_add", data, index, block, int(written), reference))
+        numbers = (index, block, int(written), reference, int(templating))
+        return _plan(self._door.call_bytes("fold_add", frames([key, text]), *numbers))
 
     def fold_expand(self, text: bytes) -> bytes:
         """Put the lines back that a template stands for; refused (`KernelRefused`) where one is broken."""

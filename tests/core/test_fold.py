@@ -50,7 +50,7 @@ def test_every_fold_resolves_to_its_bytes_and_saves_tokens() -> None:
 def test_log_lines_become_a_template() -> None:
     """Lines of one shape are written once, with a table of what varies."""
     log = b"".join(b"2026-11-21 09:%02d:07 status installed pkg%d:amd64\n" % (i, i * i) for i in range(30))
-    plan = hot.fold_add(hot.fold_new(), 0, b"$ dpkg\n" + log)
+    plan = hot.fold_add(hot.fold_new(), 0, b"$ dpkg\n" + log, templating=True)
     assert [(template.start, template.end) for template in plan.templates] == [(7, 7 + len(log))]
     assert hot.fold_expand(plan.templates[0].text) == log
 

@@ -21,7 +21,7 @@ impl Session {
         let id = self.next;
         self.next += 1;
         let block = Block { id, role, key: key.as_bytes(), text: text.as_bytes() };
-        self.index.add(block, &mut self.counter, REFERENCE)
+        self.index.add(block, &mut self.counter, REFERENCE, true)
     }
 
     fn show(&mut self, key: &str, text: &str) -> Plan {

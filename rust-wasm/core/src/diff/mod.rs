@@ -15,7 +15,7 @@ use std::ops::Range;
 
 pub use apply::{ApplyError, Edit, apply_edits, apply_unified};
 pub use blocks::blocks;
-pub(crate) use bytes::line;
+pub(crate) use bytes::{equal, line};
 use imara_diff::{Diff, IndentHeuristic, IndentLevel, Token};
 pub use lines::Lines;
 pub(crate) use lines::{Interner, Numbered, shared_ends};

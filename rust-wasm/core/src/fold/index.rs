@@ -56,6 +56,8 @@ pub struct Index {
     known: Vec<Known>,
     whole: Map<usize>,
     windows: Map<(usize, usize)>,
+    /// Which windows may be in the table: most of a new block's are not, and asking here costs less.
+    filter: Filter,
     latest: Map<Vec<usize>>,
     signatures: Signatures,
     lines: usize,
@@ -65,7 +67,8 @@ pub struct Index {
 
 impl Index {
     /// Judge a block on its entry. A reference to an earlier block costs `reference` tokens in its place.
-    pub fn add(&mut self, block: Block<'_>, counter: &mut Counter, reference: u32) -> Plan {
+    /// With `templating`, lines of one shape become templates; for logs, not for files that are read to be edited.
+    pub fn add(&mut self, block: Block<'_>, counter: &mut Counter, reference: u32, templating: bool) -> Plan {
         let (lines, starts) = split(block.text);
         let content = lines.iter().fold(lines.len() as u64, |hash, &line| mix(hash, line));
         let mut plan = Plan::default();
@@ -77,7 +80,9 @@ impl Index {
             return plan;
         }
         plan.runs = self.runs(&lines, &starts);
-        plan.templates = templates(block.text, &starts, &plan.runs);
+        if templating {
+            plan.templates = templates(block.text, &starts, &plan.runs);
+        }
         gate(&mut plan, counter, block.text, reference);
         for run in &plan.runs {
             self.pin(run.of);
@@ -103,7 +108,12 @@ impl Index {
         let mut runs = Vec::new();
         let (mut at, mut done) = (0, 0);
         while at + WINDOW <= lines.len() {
-            let target = self.windows.get(&window(&lines[at..at + WINDOW]));
+            let window = window(&lines[at..at + WINDOW]);
+            if !self.filter.may_hold(window) {
+                at += 1;
+                continue;
+            }
+            let target = self.windows.get(&window);
             let Some(&(block, line)) = target.filter(|&&(block, _)| self.known[block].alive) else {
                 at += 1;
                 continue;
@@ -165,7 +175,9 @@ impl Index {
             if known.lines[at..at + WINDOW].contains(&ABSENT) {
                 continue;
             }
-            let slot = self.windows.entry(window(&known.lines[at..at + WINDOW])).or_insert((here, at));
+            let window = window(&known.lines[at..at + WINDOW]);
+            self.filter.add(window);
+            let slot = self.windows.entry(window).or_insert((here, at));
             // The earliest copy is the one to point to, if it still may be.
             if !self.known.get(slot.0).is_none_or(|known| known.alive) {
                 *slot = (here, at);
@@ -193,8 +205,30 @@ impl Index {
     }
 }
 
+/// One bit for every window, by its hash: 16 KB.
+struct Filter(Vec<u64>);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(vec![0; 1 << 11])
+    }
+}
+
+impl Filter {
+    fn may_hold(&self, hash: u64) -> bool {
+        self.0[(hash >> 53) as usize] >> (hash >> 47 & 63) & 1 != 0
+    }
+
+    fn add(&mut self, hash: u64) {
+        self.0[(hash >> 53) as usize] |= 1 << (hash >> 47 & 63);
+    }
+}
+
 fn split(text: &[u8]) -> (Vec<u64>, Vec<u32>) {
-    let (mut lines, mut starts, mut at) = (Vec::new(), vec![0], 0);
+    let mut lines = Vec::with_capacity(text.len() / 32);
+    let mut starts = Vec::with_capacity(text.len() / 32 + 1);
+    starts.push(0);
+    let mut at = 0;
     while at < text.len() {
         let (length, hash) = line(&text[at..]);
         at += length;

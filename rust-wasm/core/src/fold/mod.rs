@@ -19,7 +19,7 @@ mod template;
 
 use crate::count::Counter;
 pub use index::Index;
-pub use template::{Template, expand, templates};
+pub use template::{Template, expand, lines_of_one_shape, templates};
 
 /// How a block came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use super::Run;
+use crate::diff::equal;
 
 const HOLE: &[u8] = "‹›".as_bytes();
 const OPEN: &[u8] = "⟦".as_bytes();
@@ -22,6 +23,8 @@ const CLOSE: &[u8] = "⟧\n".as_bytes();
 const END: &[u8] = "⟦end⟧\n".as_bytes();
 /// Fewer lines are not worth a template.
 const FEWEST: usize = 3;
+/// Fewer words leave nothing to share.
+const FEWEST_WORDS: usize = 3;
 const MOST_WORDS: usize = 64;
 
 /// Whole lines of a block and what stands for them.
@@ -29,6 +32,16 @@ const MOST_WORDS: usize = 64;
 pub struct Template {
     pub bytes: Range<usize>,
     pub text: Vec<u8>,
+}
+
+/// The templates of a text.
+pub fn lines_of_one_shape(text: &[u8]) -> Vec<Template> {
+    let mut starts = vec![0];
+    starts.extend(memchr::memchr_iter(b'\n', text).map(|at| at as u32 + 1));
+    if text.last().is_some_and(|&byte| byte != b'\n') {
+        starts.push(text.len() as u32);
+    }
+    templates(text, &starts, &[])
 }
 
 /// The templates of a text whose lines start at `starts` (and end at the last), outside the runs already found.
@@ -54,46 +67,46 @@ pub fn templates(text: &[u8], starts: &[u32], runs: &[Run]) -> Vec<Template> {
 
 /// A run of lines that may become a template.
 #[derive(Default)]
-struct Shape {
+struct Shape<'a> {
     /// Start of the first line, and of the one after the last.
     bytes: Range<usize>,
     lines: usize,
-    /// Words of the first line, relative to it.
-    words: Vec<Range<usize>>,
-    /// Which of them all lines share.
-    shared: Vec<bool>,
-    /// Words of the line at hand.
-    next: Vec<Range<usize>>,
-    first: Vec<u8>,
+    first: &'a [u8],
+    /// Ends of the first line's words, and of those of the line at hand.
+    ends: Vec<u32>,
+    next: Vec<u32>,
+    /// Bit i: all lines share word i.
+    shared: u64,
 }
 
-impl Shape {
-    fn start(&mut self, line: &[u8], at: usize) {
-        self.lines = 0;
-        if !split(line, &mut self.words) {
-            return;
-        }
-        self.shared.clear();
-        self.shared.resize(self.words.len(), true);
-        self.first.clear();
-        self.first.extend_from_slice(line);
-        self.bytes = at..at + line.len();
-        self.lines = 1;
+impl<'a> Shape<'a> {
+    fn start(&mut self, line: &'a [u8], at: usize) {
+        let fits = split(line, &mut self.ends);
+        *self = Self {
+            bytes: at..at + line.len(),
+            lines: usize::from(fits),
+            first: line,
+            ends: std::mem::take(&mut self.ends),
+            next: std::mem::take(&mut self.next),
+            shared: u64::MAX,
+        };
     }
 
     /// Take the line in if it is of the shape: as many words, and at least half of them shared by all.
     fn extend(&mut self, line: &[u8], at: usize) -> bool {
-        if self.lines == 0 || !split(line, &mut self.next) || self.next.len() != self.words.len() {
+        if self.lines == 0 || line.len().abs_diff(self.first.len()) > 8 + self.first.len() / 2 {
             return false;
         }
-        let same = |i: usize| self.first[self.words[i].clone()] == line[self.next[i].clone()];
-        let mut shared = 0;
-        let still: Vec<bool> = (0..self.words.len()).map(|i| self.shared[i] && same(i)).collect();
-        still.iter().for_each(|&is| shared += usize::from(is));
-        if 2 * shared < self.words.len() || shared == 0 {
+        if !split(line, &mut self.next) || self.next.len() != self.ends.len() {
             return false;
         }
-        self.shared = still;
+        let words = words(self.first, &self.ends).zip(words(line, &self.next)).enumerate();
+        let same = words.fold(0, |same, (i, (a, b))| same | u64::from(equal(a, b)) << i);
+        let shared = self.shared & same;
+        if 2 * shared.count_ones() < self.ends.len() as u32 {
+            return false;
+        }
+        self.shared = shared;
         self.bytes.end = at + line.len();
         self.lines += 1;
         true
@@ -101,26 +114,33 @@ impl Shape {
 
     fn finish(&mut self, text: &[u8]) -> Option<Template> {
         let lines = std::mem::take(&mut self.lines);
-        if lines < FEWEST {
+        let bytes = self.bytes.clone();
+        // The first byte of every mark; rare in logs, so looking for it is enough.
+        if lines < FEWEST || memchr::memchr(HOLE[0], &text[bytes.clone()]).is_some() {
             return None;
         }
-        let bytes = self.bytes.clone();
-        let mut out = format!("⟦{lines} lines of: ").into_bytes();
+        let mut out = Vec::with_capacity(bytes.len());
+        out.extend_from_slice(format!("⟦{lines} lines of: ").as_bytes());
+        let shared = |i: usize| self.shared >> i & 1 != 0;
         join(
             &mut out,
-            (0..self.words.len())
-                .map(|i| if self.shared[i] { &self.first[self.words[i].clone()] } else { HOLE }),
+            words(self.first, &self.ends).enumerate().map(|(i, word)| if shared(i) { word } else { HOLE }),
         );
         out.extend_from_slice(CLOSE);
         for line in text[bytes.clone()].split_inclusive(|&byte| byte == b'\n') {
             split(line, &mut self.next);
-            let holes = self.next.iter().zip(&self.shared).filter(|(_, shared)| !**shared);
-            join(&mut out, holes.map(|(word, _)| &line[word.clone()]));
+            let holes = words(line, &self.next).enumerate().filter(|(i, _)| !shared(*i));
+            join(&mut out, holes.map(|(_, word)| word));
             out.push(b'\n');
         }
         out.extend_from_slice(END);
         Some(Template { bytes, text: out })
     }
+}
+
+fn words<'a>(line: &'a [u8], ends: &'a [u32]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(0).chain(ends.iter().map(|&end| end as usize + 1));
+    starts.zip(ends).map(|(start, &end)| &line[start..end as usize])
 }
 
 fn join<'a>(out: &mut Vec<u8>, words: impl Iterator<Item = &'a [u8]>) {
@@ -132,18 +152,33 @@ fn join<'a>(out: &mut Vec<u8>, words: impl Iterator<Item = &'a [u8]>) {
     }
 }
 
-/// Words of a line between single spaces; false for lines that cannot be in a template: without a newline, with too
-/// many words, or with a mark.
-fn split(line: &[u8], words: &mut Vec<Range<usize>>) -> bool {
-    words.clear();
+/// Ends of a line's words between single spaces; false for lines that cannot be in a template: without a newline,
+/// indented (code, whose white space would count as words), or with too few or too many words.
+fn split(line: &[u8], ends: &mut Vec<u32>) -> bool {
+    ends.clear();
     let Some((b'\n', body)) = line.split_last() else { return false };
-    let mut start = 0;
-    for end in memchr::memchr_iter(b' ', body).chain([body.len()]) {
-        words.push(start..end);
-        start = end + 1;
+    if body.first().is_none_or(|&first| first == b' ' || first == b'\t') {
+        return false;
     }
-    // The marks' first byte is rare in logs, so looking for it is enough.
-    words.len() <= MOST_WORDS && memchr::memchr(0xE2, body).is_none()
+    let (chunks, rest) = body.as_chunks::<8>();
+    for (i, chunk) in chunks.iter().enumerate() {
+        let mut spaces = spaces(u64::from_le_bytes(*chunk));
+        while spaces != 0 {
+            ends.push(8 * i as u32 + spaces.trailing_zeros() / 8);
+            spaces &= spaces - 1;
+        }
+    }
+    let start = body.len() - rest.len();
+    ends.extend(rest.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(i, _)| (start + i) as u32));
+    ends.push(body.len() as u32);
+    (FEWEST_WORDS..=MOST_WORDS).contains(&ends.len())
+}
+
+/// The top bit of every byte that is a space.
+fn spaces(word: u64) -> u64 {
+    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
+    let other = word ^ 0x2020_2020_2020_2020;
+    !((other & LOW) + LOW | other | LOW)
 }
 
 /// Undo `templates`: every template in a text replaced by its lines. `None` where one is broken.
