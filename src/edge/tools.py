@@ -2,40 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
 import js
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from edge.http import FetchTransport
 from edge.store import Store
+from edgeloop.edge_tools import FetchUrl, NoteRead, NoteWrite, edge_specs
 from edgeloop.events import Outcome
 from edgeloop.model import Frozen
-from edgeloop.tools import Effect, ToolSpec
+from edgeloop.tools import ToolSpec
 
-NOTE_BYTES = 64 << 10
 FETCH_BYTES = 256 << 10
-
-
-class NoteWrite(Frozen):
-    """Keep a note under a name, replacing what was there. Notes last as long as this agent and need no person's machine."""
-
-    name: str = Field(min_length=1, max_length=200)
-    text: str = Field(max_length=NOTE_BYTES)
-
-
-class NoteRead(Frozen):
-    """Read the note of this name; without a name, list the names."""
-
-    name: str | None = None
-
-
-class FetchUrl(Frozen):
-    """Fetch a URL with GET and return its status and text. Only configured hosts can be reached; redirects are not followed."""
-
-    url: str = Field(max_length=4_000)
 
 
 class ToolFault(Exception):
@@ -51,10 +31,7 @@ class EdgeTools:
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """What is offered to the model."""
-        specs = [_spec("note_write", NoteWrite, "idempotent"), _spec("note_read", NoteRead, "read")]
-        if self.fetch_hosts:
-            specs.append(_spec("fetch_url", FetchUrl, "read"))
-        return tuple(specs)
+        return edge_specs(fetch=bool(self.fetch_hosts))
 
     async def run(self, name: str, arguments: str) -> tuple[Outcome, str]:
         """Run a call; every failure is an answer for the model."""
@@ -112,12 +89,3 @@ class EdgeTools:
         cut = f"\n[cut after {FETCH_BYTES} bytes]" if len(body) > FETCH_BYTES else ""
         location = response.headers.get("location")
         return f"HTTP {response.status_code}{f', location {location}' if location else ''}\n{text}{cut}"
-
-
-@cache
-def _spec(name: str, model: type[Frozen], effect: Effect) -> ToolSpec:
-    # Kept: pydantic takes 4 ms of the one thread to make three schemas, and every message asks for them.
-    schema = model.model_json_schema()
-    description = schema.pop("description")
-    schema.pop("title", None)
-    return ToolSpec(name=name, description=description, parameters=schema, effect=effect, deadline_ms=30_000)
