@@ -8,9 +8,11 @@
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +47,7 @@ AsJson = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Allow every command without asking.")]
+Rules = Annotated[Path | None, typer.Option(help="A file of rules (JSON, docs/design/autonomy.md).")]
 
 
 @app.command()
@@ -56,9 +59,17 @@ def run(
     model: Annotated[str | None, typer.Option(help="The model to use from now on.")] = None,
     as_json: AsJson = False,
     yes: Yes = False,
+    mode: Annotated[
+        str | None, typer.Option(help="What it may do without asking, from now on: plan, ask, edit or auto.")
+    ] = None,
+    rules: Rules = None,
 ) -> None:
-    """Give an agent a task and follow it. Ctrl-C stops it; a second Ctrl-C leaves it running."""
+    """Give an agent a task and follow it. Ctrl-C stops it; a second Ctrl-C leaves it running.
+
+    --mode and --rules replace what the session had. What they allow is your word: this client does not ask about it again.
+    """
     from edgeloop_client import working
+    from edgeloop_client.rules import autonomy
 
     options = working.Options(
         url=url,
@@ -68,7 +79,9 @@ def run(
         as_json=as_json,
         always_yes=yes,
     )
-    raise typer.Exit(asyncio.run(working.run(options, task, model)))
+    with _input():
+        allowed = autonomy(mode, rules)
+    raise typer.Exit(asyncio.run(working.run(options, task, model=model, autonomy=allowed)))
 
 
 @app.command()
@@ -123,6 +136,42 @@ def decode(
     raise typer.Exit(0 if ended_well else 1)
 
 
+rules_app = typer.Typer(help="See what rules say to a call, without an edge.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+
+
+@rules_app.command("check")
+def rules_check(file: Annotated[Path, typer.Argument(help="A file of rules.")]) -> None:
+    """Check a file of rules: 0, or 2 and what is wrong with which rule."""
+    from edgeloop_client import rules
+
+    with _input():
+        print(rules.check(file))
+
+
+@rules_app.command("test")
+def rules_test(
+    tool: Annotated[str, typer.Argument(help="The tool's name.")],
+    arguments: Annotated[str, typer.Argument(help="Its arguments, a JSON object.")],
+    file: Annotated[
+        Path | None, typer.Option("--rules", help="A file of rules; without it the mode decides.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="plan, ask, edit or auto.")] = "ask",
+    tool_spec: Annotated[
+        Path | None,
+        typer.Option(help="Declarations (JSON) of tools that are neither the edge's nor the client's."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show what a call would get, and by what. Exits 0 for allow, 10 for ask, 11 for deny, 2 for bad input."""
+    from edgeloop_client import rules
+
+    with _input():
+        found = rules.test(rules=file, mode=mode, tool=tool, arguments=arguments, tool_spec=tool_spec)
+    print(json.dumps(found) if as_json else rules.told(found))
+    raise typer.Exit(rules.EXIT_CODES[found["verdict"]])
+
+
 @app.command(context_settings=_FORWARD, add_help_option=False)
 def model(context: typer.Context) -> None:
     """The embedded model server: `edgeloop model serve`."""
@@ -144,6 +193,17 @@ def main() -> None:
         # The reader of our output went away; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _input() -> Generator[None]:
+    """What a person gave is wrong: exit 2."""
+    from edgeloop_client.rules import BadInput
+
+    try:
+        yield
+    except BadInput as error:
+        _die(str(error), "", 2)
 
 
 def _die(message: str, next_step: str, code: int) -> None:

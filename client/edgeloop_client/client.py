@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgeloop.autonomy import judge
 from edgeloop.events import ApprovalDecided, CallJudged, Recorded, ToolFinished, ToolStarted
-from edgeloop.wire import ErrorFrame, PendingCall, SendMessage, Welcome
+from edgeloop.wire import Autonomy, ErrorFrame, PendingCall, SendMessage, Welcome
 from edgeloop_client.connection import Connection
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import ClientError, MessageRefused
@@ -24,7 +25,7 @@ from edgeloop_client.tools import LOCAL_TOOLS, Tool
 from edgeloop_client.tools.base import Workspace
 from edgeloop_client.tools.root import Root
 from edgeloop_client.turn import Json, Turn, report
-from edgeloop_client.view import Change, Restarted
+from edgeloop_client.view import CallSeen, Change, Restarted
 
 QUESTIONED = (CallJudged, ApprovalDecided, ToolFinished)
 
@@ -70,6 +71,8 @@ class Client:
                 journal=self._journal,
                 deliver=self.connection.send,
             )
+        self._tools = tools
+        self._word: Autonomy | None = None
         self._history = history
         self._live = False
         self._pending: tuple[PendingCall, ...] = ()
@@ -95,11 +98,14 @@ class Client:
 
     # --- what a person does -----------------------------------------------------------------------------------------
 
-    def ask(self, text: str, *, model: str | None = None) -> None:
-        """Send a message and follow its turn."""
+    def ask(self, text: str, *, model: str | None = None, autonomy: Autonomy | None = None) -> None:
+        """Send a message and follow its turn. `autonomy` is set before it, and what it allows needs no other word here."""
         message = SendMessage(id=f"m-{secrets.token_hex(8)}", text=text, model=model)
         self.turn = Turn(message=message.id, began=_now())
         self._over.clear()
+        if autonomy is not None:
+            self._word = autonomy
+            self.connection.send(autonomy)
         self.connection.send(message)
 
     def stop(self) -> None:
@@ -223,9 +229,16 @@ class Client:
                 epoch=epoch,
                 name=call.name,
                 arguments=call.arguments,
-                consent=call.has_consent,
+                consent=call.has_consent or self._is_allowed(call),
             )
         )
+
+    def _is_allowed(self, call: CallSeen) -> bool:
+        """Whether what the person set here allows it: read from their own words, not from what the edge says of them."""
+        tool, word = self._tools.get(call.name), self._word
+        if tool is None or word is None:
+            return False
+        return judge(tool.spec, call.arguments, mode=word.mode, rules=word.rules).verdict == "allow"
 
     def _is_own(self, change: Change) -> bool:
         """Whether the person typed it here."""

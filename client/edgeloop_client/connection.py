@@ -7,6 +7,7 @@ that it has it, so a loss at any point neither drops nor doubles it.
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncGenerator
 from typing import Protocol
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from edgeloop.events import (
     ApprovalDecided,
+    AutonomyChanged,
     Recorded,
     StopRequested,
     ToolFinished,
@@ -26,6 +28,7 @@ from edgeloop.events import (
 from edgeloop.tools import ToolSpec
 from edgeloop.wire import (
     PROTOCOL_VERSION,
+    Autonomy,
     Decide,
     Duplicate,
     ErrorFrame,
@@ -51,8 +54,10 @@ MAX_BAD = 5
 """Sockets in a row that brought nothing but frames which make no sense: the other side is no session we know."""
 
 
-Kept = SendMessage | ToolResult | Decide
+Kept = SendMessage | ToolResult | Decide | Autonomy
 """What is kept until the log has it; by its message's id or its call's."""
+AUTONOMY = "the autonomy set here"
+"""The one `Autonomy` frame's own key: no id holds a blank."""
 
 
 class Listener(Protocol):
@@ -117,11 +122,12 @@ class Connection:
     # --- what a client sends ----------------------------------------------------------------------------------------
 
     def send(self, frame: Kept) -> None:
-        """Send a message, a result or an answer, until the log has it."""
+        """Send a message, a result, an answer or the autonomy, until the log has it."""
         ref = _ref(frame)
+        self._outbox.pop(ref, None)
         self._outbox[ref] = frame
         self._unsent.append(ref)
-        if not isinstance(frame, Decide):
+        if isinstance(frame, SendMessage | ToolResult):
             self.view.sent(frame)
         self._wake.set()
 
@@ -257,13 +263,15 @@ class Connection:
         if isinstance(change, Restarted):
             self._stop = False
             self._outbox = {
-                ref: frame for ref, frame in self._outbox.items() if isinstance(frame, SendMessage)
+                ref: frame for ref, frame in self._outbox.items() if isinstance(frame, SendMessage | Autonomy)
             }
         if not isinstance(change, Recorded):
             return
         match change.event:
             case UserMessageReceived() as event:
                 self._settle(event.id)
+            case AutonomyChanged():
+                self._settle(AUTONOMY)
             case ToolFinished() as event:
                 self._settle(event.call)
             case ApprovalDecided() as event if isinstance(self._outbox.get(event.call), Decide):
@@ -274,7 +282,10 @@ class Connection:
                 pass
 
     def _settle(self, ref: str) -> None:
-        self._outbox.pop(ref, None)
+        earlier = list(itertools.takewhile(lambda kept: kept != ref, self._outbox))
+        if isinstance(self._outbox.pop(ref, None), SendMessage) and AUTONOMY in earlier:
+            # Frames are taken in order, and nothing answers an autonomy that was so before: the message behind it does.
+            self._outbox.pop(AUTONOMY)
 
     def _refuse(self, error: ErrorFrame) -> None:
         if error.ref is not None:
@@ -348,7 +359,13 @@ def frame_bytes(payload: int, *, masked: bool) -> int:
 
 
 def _ref(frame: Kept) -> str:
-    return frame.id if isinstance(frame, SendMessage) else frame.call
+    match frame:
+        case SendMessage():
+            return frame.id
+        case Autonomy():
+            return AUTONOMY
+        case _:
+            return frame.call
 
 
 def _reason(error: Exception) -> str:

@@ -28,7 +28,8 @@ from edgeloop_client.runner import Answer
 from edgeloop_client.view import CallSeen, Change, Fresh, View
 
 UNATTENDED = (
-    "Nobody is at the terminal to allow this, so it was not run. (`edgeloop run --yes` allows everything.)"
+    "Nobody is at the terminal to allow this, so it was not run. (`edgeloop run --rules FILE` allows what you choose,"
+    " `--yes` everything.)"
 )
 MAX_ARGUMENTS = 100
 _MARKS = {"ok": ("✓", "green"), "denied": ("⊘", "yellow"), "cancelled": ("⊘", "yellow")}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop.events import TurnFinished
+from edgeloop.wire import Autonomy
 from edgeloop_client.client import Client
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.identity import state_home
@@ -42,14 +43,16 @@ def new_agent_id() -> str:
     return f"a-{base64.b32encode(secrets.token_bytes(7))[:10].decode().lower()}"
 
 
-async def run(options: Options, task: str, model: str | None) -> int:
-    """Give an agent a task and follow it to the turn's end; the exit code.
+async def run(
+    options: Options, task: str, *, model: str | None = None, autonomy: Autonomy | None = None
+) -> int:
+    """Give an agent a task and follow it to the turn's end; the exit code. `autonomy` holds from this task on.
 
     Raises:
         ClientError: no connection, no access, or the message was refused.
     """
     async with _working(options) as work:
-        work.client.ask(task, model=model)
+        work.client.ask(task, model=model, autonomy=autonomy)
         return await work.follow(work.client.over)
 
 

@@ -38,6 +38,7 @@ from edgeloop.schedule import World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.wire import (
     PROTOCOL_VERSION,
+    Autonomy,
     CallOpened,
     ClientMessage,
     Decide,
@@ -310,10 +311,10 @@ class MemorySession:
                 self._answer(socket, taken, frame.call)
             case Decide():
                 self._answer(socket, commands.decide(self.session.state, frame, by=peer.client), frame.call)
+            case Autonomy():
+                self.record(*commands.set_autonomy(self.session.state, frame, client=peer.client))
             case Stop():
                 self.record(*commands.stop(self.session.state, client=peer.client))
-            case _:
-                raise AssertionError(frame)
 
     def _answer(self, socket: ServerConnection, events: list[Any], ref: str) -> None:
         if events:
