@@ -223,7 +223,8 @@ class Agent:
             if problem is not None:
                 call.fail(local("configuration", problem))
                 return
-            request = self._prompt().build(self.state, self._settings.target)
+            target = replace(self._settings.target, session=self._key)
+            request = self._prompt().build(self.state, target)
             await call.run(replace(request, deadlines=self._settings.deadlines(request.deadlines)))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
             call.fail(local("unknown", why(error)))

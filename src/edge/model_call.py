@@ -27,6 +27,8 @@ from edgeloop.providers.failures import from_answer, local
 from edgeloop.reader import StepReader, partial_blocks
 
 ERROR_BODY_BYTES = 64 << 10
+HELD_MS = 1_000
+"""A longer wait for the limiter is told as a failed attempt."""
 ERROR_BODY_MS = 10_000
 
 Report = Callable[[list[Event]], None]
@@ -67,22 +69,31 @@ class ModelCall:
         """Make the call and report its events; the last one is its end."""
         self._request_bytes = len(request.body)
         try:
-            await self._admitted()
-            await self._run(request)
+            if await self._admitted():
+                await self._run(request)
         except (httpx.HTTPError, TimeoutError) as error:
             self._fail(self._why(error))
         finally:
             if self._lease is not None:
                 self._limiter.released(self._lease)
 
-    async def _admitted(self) -> None:
-        """Wait until the limiter lets the call begin: what one session learnt of a key holds for all of this isolate."""
+    async def _admitted(self) -> bool:
+        """Wait until the limiter lets the call begin: what one session learnt of a key holds for all of this isolate.
+
+        A short wait is spent here. A long one is a failed attempt with a hint: people see why nothing comes, and the object
+        sleeps until its alarm.
+        """
         while not isinstance(lease := self._limiter.admit(_now_ms(), random.random()), Lease):
+            if lease > HELD_MS:
+                error = local("rate_limit", "held back: the provider refused another call of this key")
+                self._fail(error.model_copy(update={"retry_after_ms": lease}))
+                return False
             with contextlib.suppress(TimeoutError):
                 async with deadline(lease):
                     await self._aborted.wait()
                 raise httpx.ConnectError("stopped before it was sent")
         self._lease = lease
+        return True
 
     def fail(self, error: StepError) -> None:
         """Report an end that the call itself could not."""

@@ -3,11 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from edgeloop.autonomy import Mode, Rule, parse_mode, parse_rules
 from edgeloop.errors import Refused
 from edgeloop.prompt import SYSTEM
 from edgeloop.providers import PROVIDERS, Target
 from edgeloop.providers.base import Deadlines
+
+_HEADERS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,11 @@ class Settings:
         return cls(
             provider=text("EDGELOOP_PROVIDER"),
             model=text("EDGELOOP_MODEL"),
-            target=Target(base_url=text("EDGELOOP_BASE_URL"), api_key=text("EDGELOOP_API_KEY")),
+            target=Target(
+                base_url=text("EDGELOOP_BASE_URL"),
+                api_key=text("EDGELOOP_API_KEY"),
+                headers=_headers(text("EDGELOOP_HEADERS")),
+            ),
             system=text("EDGELOOP_SYSTEM") or SYSTEM,
             fetch_hosts=tuple(text("EDGELOOP_FETCH_HOSTS").split()),
             mode=parse_mode(text("EDGELOOP_MODE") or "ask"),
@@ -80,6 +88,18 @@ def _milliseconds(name: str, value: str) -> int | None:
             code="not_configured", message=f"{name} is {value!r}", expected="milliseconds, 1 or more"
         )
     return int(value)
+
+
+def _headers(text: str) -> dict[str, str]:
+    """Headers for every request to the provider: a gateway's, say."""
+    try:
+        return _HEADERS.validate_json(text or "{}")
+    except ValidationError:
+        raise Refused(
+            code="not_configured",
+            message="EDGELOOP_HEADERS cannot be read",
+            expected='{"name": "value"} as JSON',
+        ) from None
 
 
 def _text(env: Any, name: str) -> str:
