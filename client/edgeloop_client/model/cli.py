@@ -3,8 +3,9 @@
 import asyncio
 import json
 import signal
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -47,12 +48,13 @@ def serve(
 ) -> None:
     """Serve until interrupted."""
     settings = _settings(scenario, option or [], script.read_text(encoding="utf-8") if script else "")
-    try:
-        asyncio.run(_serve(settings, host, port, log))
-    except OSError as error:
-        raise typer.BadParameter(
-            f"cannot listen on {host}:{port}: {error.strerror}", param_hint="--port"
-        ) from None
+    # The log outlives the loop: answers that are cut off by the end are noted, too.
+    with log.open("a", encoding="utf-8") if log else nullcontext() as out:
+        try:
+            asyncio.run(_serve(settings, host, port, out))
+        except OSError as error:
+            what = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise typer.BadParameter(what, param_hint="--port") from None
 
 
 def _settings(scenario: str | None, options: list[str], script: str) -> Settings:
@@ -69,9 +71,8 @@ def _settings(scenario: str | None, options: list[str], script: str) -> Settings
     return settings
 
 
-async def _serve(settings: Settings, host: str, port: int, log: Path | None) -> None:
+async def _serve(settings: Settings, host: str, port: int, out: TextIO | None) -> None:
     warm_up()
-    out = log.open("a", encoding="utf-8") if log else None
 
     def record(answer: dict[str, Any]) -> None:
         if out:
@@ -87,5 +88,3 @@ async def _serve(settings: Settings, host: str, port: int, log: Path | None) -> 
     typer.echo(f"models {', '.join(SCENARIOS)} at http://{host}:{bound} (Anthropic and OpenAI); Ctrl-C ends")
     await ended.wait()
     server.close()
-    if out:
-        out.close()

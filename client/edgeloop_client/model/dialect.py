@@ -123,21 +123,24 @@ def read_json(body: bytes) -> Json:
         raise bad(f"The request body is not valid JSON: {error}") from None
     if not is_object(value):
         raise bad("The request body is not valid JSON: expected an object")
+    _check_surrogates(body, value)
     return value
 
 
-def render(value: Any) -> bytes:
-    """A part of the prompt as bytes: key order counts, as it does for a real provider's cache.
+def _check_surrogates(body: bytes, value: Json) -> None:
+    """A lone surrogate can be written in JSON, but no UTF-8 can carry it on."""
+    if b"\\ud" in body.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise bad(
+                "The request body is not valid JSON: no low surrogate in string", code="invalid_json"
+            ) from None
 
-    Raises:
-        Refused: a lone surrogate, which no UTF-8 can carry.
-    """
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        raise bad(
-            "The request body is not valid JSON: no low surrogate in string", code="invalid_json"
-        ) from None
+
+def render(value: Any) -> bytes:
+    """A part of the prompt, or of an answer, as bytes; key order counts, as it does for a real provider's cache."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def quote(text: str) -> bytes:
@@ -153,8 +156,7 @@ def stamped(text: str) -> str:
 
 def sse(event: str, data: Json) -> bytes:
     """A server-sent event; an empty name leaves its line out."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return (f"event: {event}\n".encode() if event else b"") + b"data: " + text + b"\n\n"
+    return (f"event: {event}\n".encode() if event else b"") + b"data: " + render(data) + b"\n\n"
 
 
 def retry_after(refused: Refused) -> Headers:

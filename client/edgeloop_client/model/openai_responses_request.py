@@ -97,6 +97,8 @@ def _check_fields(body: Json) -> None:
         raise invalid_type("stream", "a boolean")
     if not isinstance(body.get("instructions") or "", str):
         raise invalid_type("instructions", "a string")
+    if not is_array(body.get("include") or []):
+        raise invalid_type("include", "an array of strings")
     limit = body.get("max_output_tokens")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 16):
         raise bad(
