@@ -14,7 +14,7 @@ export const DIALECTS = [
 ];
 
 /** What a record is (`Tag` in Rust). */
-export const TAG = { OP: 0, TEXT: 1, REASONING: 2, ARGS: 3, PING: 4, CALL: 5, DUE: 6, END: 7 };
+export const TAG = { OP: 0, TEXT: 1, REASONING: 2, ARGS: 3, PING: 4, CALL: 5, DUE: 6, END: 7, BLOCK: 8 };
 
 const RECORD = 6;
 const REFUSED = 0xffffffff;

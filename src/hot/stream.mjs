@@ -3,8 +3,8 @@
 // connection. Knows no provider and no session; plain Node can run it.
 //
 // Text never wakes Python, and goes out at once; only what comes faster than a person can see, within WINDOW_MS of the
-// last frame, waits for the window's end and shares one. Operations that complete something are handed over at once,
-// all that one read brought together; those that can wait ride along with the next.
+// last frame, waits for the window's end and shares one. A complete call and the end are handed over at once, all that
+// one read brought together; what can wait, a finished text too, rides along with the next: a wake is a row of the log.
 import { Deadlines } from "./clock.mjs";
 import { TAG, URGENCY, eachRecord } from "./decoder.mjs";
 import { Recovery } from "./recovery.mjs";
@@ -33,6 +33,7 @@ export class Pump {
   #shownAt = -Infinity;
   #window = null;
   #batch = [];
+  #finished = [];
   #due = false;
   #waiting = null;
   #ended = false;
@@ -56,17 +57,21 @@ export class Pump {
     if (!this.#due) await new Promise((resolve) => (this.#waiting = resolve));
     const batch = `[${this.#batch.join(",")}]`;
     this.#batch = [];
+    this.#finished = [];
     this.#due = false;
     this.#handedOver = this.#ended;
     this.#timing.wakes += 1;
     return batch;
   }
 
-  /** The text and reasoning shown so far of blocks that are not complete, as a JSON array; also after the end. A socket
-   *  added at once after this call gets exactly what follows. */
+  /** The text and reasoning shown so far of blocks that were not handed over yet, as a JSON array, also after the end:
+   *  what the log does not know. A socket added at once after this call gets exactly what follows. */
   partial() {
     if (this.#window !== null) this.#onWindow();
-    return this.#partial ?? this.#decoder.partial(true);
+    const open = this.#partial ?? this.#decoder.partial(true);
+    if (this.#finished.length === 0) return open;
+    const shown = [...this.#finished.map(asShown), ...JSON.parse(open)].filter(({ text }) => text !== "");
+    return JSON.stringify(shown.sort((a, b) => a.block - b.block));
   }
 
   /** A person stopped it. */
@@ -144,6 +149,9 @@ export class Pump {
           return this.#batch.push(text);
         case TAG.OP:
           return this.#batch.push(text);
+        case TAG.BLOCK:
+          this.#finished.push(text);
+          return this.#batch.push(text);
         case TAG.DUE:
           this.#due = true;
           return this.#batch.push(text);
@@ -213,6 +221,12 @@ export class Pump {
     this.#abort?.abort();
     this.#wake();
   }
+}
+
+/** A finished block as one of those that were shown. */
+function asShown(op) {
+  const { block, kind, text } = JSON.parse(op);
+  return { block, kind, complete: true, bytes: new TextEncoder().encode(text).length, text };
 }
 
 /** A reader of whatever kind the body allows; one that fills our own buffer spares an allocation per read. */

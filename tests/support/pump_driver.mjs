@@ -53,11 +53,13 @@ async function run(scenario) {
   const joiner = new Socket();
   sockets.forEach((ws, i) => live.add(ws, `c${i}`));
   const rows = [];
+  const batches = [];
   const abort = new AbortController();
-  const outcome = { cancelled: false, joined: null };
+  const outcome = { cancelled: false, joined: null, logged: null };
   const onChunk = (at) => {
     if (at !== scenario.joinAfter) return;
     outcome.joined = pump.partial();
+    outcome.logged = JSON.stringify(batches.flat());
     live.add(joiner, "joiner");
   };
   const pump = new Pump(decoders, {
@@ -74,7 +76,6 @@ async function run(scenario) {
     abort,
   });
   if (scenario.abortAfterMs !== undefined) setTimeout(() => pump.abort("stopped"), scenario.abortAfterMs);
-  const batches = [];
   for (;;) {
     if (scenario.slowNextMs) await sleep(scenario.slowNextMs);
     const batch = await pump.next();

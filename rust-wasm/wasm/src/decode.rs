@@ -31,8 +31,8 @@ pub fn decode_new(dialect: u32, args: u32, _len: u32) -> u32 {
     })
 }
 
-/// Feed the input to a decoder; says how soon to take the records: 0 no hurry, 1 something to show, 2 something
-/// is complete.
+/// Feed the input to a decoder; says how soon to take the records: 0 no hurry, 1 something to show, 2 a call
+/// or the whole is complete.
 #[wasm_bindgen]
 pub fn decode_feed(handle: u32, len: u32) -> u32 {
     with_decoder(handle, |decoder| with_input(len, |bytes| decoder.feed(bytes) as u32))

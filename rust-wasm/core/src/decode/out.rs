@@ -21,10 +21,12 @@ pub enum Tag {
     Ping = 4,
     /// `call_started`, as JSON.
     Call = 5,
-    /// Something is complete: block_complete, call_complete, as JSON.
+    /// A call is complete: call_complete, as JSON.
     Due = 6,
     /// The last operation: stop or error, as JSON.
     End = 7,
+    /// A text was shown in full: block_complete, as JSON. It can wait for the next thing due.
+    Block = 8,
 }
 
 /// `off` counts the UTF-8 bytes of the block's text before this delta, unescaped. `bytes` and `units` are the
@@ -48,7 +50,7 @@ pub enum Urgency {
     Idle = 0,
     /// Something to show.
     Live = 1,
-    /// Something is complete.
+    /// A call or the whole is complete.
     Due = 2,
 }
 
@@ -101,7 +103,7 @@ impl Out {
     pub fn op(&mut self, tag: Tag, name: &str, block: usize, fill: impl FnOnce(Fields) -> Fields) {
         self.urgency = self.urgency.max(match tag {
             Tag::Due | Tag::End => Urgency::Due,
-            Tag::Call => Urgency::Live,
+            Tag::Call | Tag::Block => Urgency::Live,
             _ => Urgency::Idle,
         });
         let from = self.text.len();
@@ -128,7 +130,7 @@ impl Out {
                 Tag::Reasoning => delta_line("reasoning", "text", record.block, text),
                 Tag::Args => delta_line("args", "bytes", record.block, text),
                 Tag::Ping => r#"{"op":"ping"}"#.to_owned(),
-                Tag::Op | Tag::Call | Tag::Due | Tag::End => text.to_owned(),
+                Tag::Op | Tag::Call | Tag::Due | Tag::End | Tag::Block => text.to_owned(),
             });
         }
         lines

@@ -279,7 +279,7 @@ impl Turn {
         if let Some(text) = text {
             target.text = text.to_owned();
         }
-        self.out.op(Tag::Due, "block_complete", block, |f| {
+        self.out.op(Tag::Block, "block_complete", block, |f| {
             f.num("block", block)
                 .str("kind", target.kind.name())
                 .str("text", &target.text)
