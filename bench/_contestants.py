@@ -8,7 +8,10 @@ import hashlib
 import os
 import secrets
 import subprocess
+import threading
 import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +74,8 @@ class Contestants:
 
     def agents_sdk(self, folder: str = "agents-sdk", dialect: str = "openai") -> Contestant:
         """A plain `AIChatAgent`."""
-        install(PEERS / folder)
+        with _installing:
+            install(PEERS / folder)
         return self._start(folder, "agents-sdk", self._peer(folder, python=False, DIALECT=dialect))
 
     def _peer(
@@ -85,6 +89,12 @@ class Contestants:
         pid = edge.workerd_pid()
         say(f"{name} is up ({edge.start_seconds:.1f} s)")
         return Contestant(name=name, protocol=protocol, url=own_url(pid), pid=pid, token=token)
+
+
+def start(starters: Sequence[Callable[[], Contestant]]) -> list[Contestant]:
+    """Start contestants together, and return them in the given order."""
+    with ThreadPoolExecutor(len(starters)) as pool:
+        return [future.result() for future in [pool.submit(starter) for starter in starters]]
 
 
 def own_url(pid: int) -> str:
@@ -115,6 +125,9 @@ def _listening(pid: int) -> list[int]:
     rows = [line.split() for line in lines]
     mine = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
     return [int(row[1].split(":")[1], 16) for row in mine]
+
+
+_installing = threading.Lock()
 
 
 def install(folder: Path) -> None:

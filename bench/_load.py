@@ -1,4 +1,4 @@
-"""The load tools of bench/load as Python sees them: the model server, and a crowd of viewers whose figures come back as a dict."""
+"""The load tools of bench/load as Python sees them: the model server, and clients whose figures come back as a dict."""
 
 import json
 import subprocess

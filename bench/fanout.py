@@ -7,13 +7,11 @@ delta to the viewer's receipt, in steady state: when all sessions stream, until 
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench._contestants import Contestant, Contestants
+from bench._contestants import Contestant, Contestants, start
 from bench._load import LoadError, Provider, load
 from bench.report import Report
 
@@ -153,12 +151,6 @@ class Fanout:
         mine, theirs = self.median(f"{name}, edgeloop"), self.median(f"{name}, {rival}")
         if mine is not None and theirs:
             self.report.target(f"{name}, edgeloop / {rival}", mine / theirs, "at most", bound)
-
-
-def start(starters: list[Callable[[], Contestant]]) -> list[Contestant]:
-    """Start contestants together, and return them in the given order."""
-    with ThreadPoolExecutor(len(starters)) as pool:
-        return [future.result() for future in [pool.submit(starter) for starter in starters]]
 
 
 def main() -> None:
