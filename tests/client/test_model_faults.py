@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from edgeloop_client.model.limits import RequestLimits
 from edgeloop_client.model.options import OptionError, make_options, parse_options
 from tests.support.model_client import ANTHROPIC, BODIES, CLIENT, anthropic_body, post, said, stream
 from tests.support.model_server import ModelServerHandle, start_model_server
@@ -146,3 +147,33 @@ def test_options_say_what_was_expected(text: str, says: str):
     """A wrong option is told by name."""
     with pytest.raises(OptionError, match=says):
         make_options(parse_options(text))
+
+
+# --- the limit of requests -----------------------------------------------------------------------------------------
+
+
+def test_bucket_refills_all_the_time():
+    """One second's worth at once, then one per interval; the wait is what is really missing."""
+    now = 0.0
+    limits = RequestLimits(lambda: now)
+    first = [limits.take("a", 120) for _ in range(3)]
+    assert [(a.wait > 0, a.remaining) for a in first] == [(False, 1), (False, 0), (True, 0)]
+    assert first[2].wait == pytest.approx(0.5)
+    assert limits.take("b", 120).wait == 0
+    now = 0.5
+    assert limits.take("a", 120).wait == 0
+    assert limits.take("a", 120).wait == pytest.approx(0.5)
+
+
+@BOTH
+def test_limit_of_requests_is_told_and_kept(server: ModelServerHandle, dialect: str):
+    """Headers on every answer, then a 429 with the time until there is room; it is the adapter's limiter that reads them."""
+    good = stream_status(server, dialect, "echo:rpm=6")
+    refused = stream_status(server, dialect, "echo:rpm=6")
+    prefix = "anthropic-ratelimit-requests" if dialect == "anthropic" else "x-ratelimit"
+    told = {name: value for name, value in good.headers.items() if name.startswith(prefix)}
+    assert len(told) == 3
+    assert {"6", "0"} < set(told.values())
+    assert (good.status_code, refused.status_code) == (200, 429)
+    assert 8 < float(refused.headers["retry-after"]) <= 10
+    assert refused.headers.keys() > told.keys()

@@ -1,11 +1,13 @@
 """The Anthropic Messages API, as a server: what it takes and refuses, its cache rules, its events (providers.md 1.1, 2.1)."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edgeloop_client.model.anthropic_request import parse_request
 from edgeloop_client.model.cache import PrefixCache, Segment, Use
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.dialect import (
+    Headers,
     Incoming,
     Json,
     Prompt,
@@ -18,6 +20,7 @@ from edgeloop_client.model.dialect import (
     stamped,
 )
 from edgeloop_client.model.errors import STATUS, Kind, Refused, bad
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
 from edgeloop_client.model.signature import sign
@@ -71,6 +74,16 @@ class Messages:
             headers=headers,
             body=_error(refused) | {"request_id": request_id},
         )
+
+    def limit_headers(self, allowance: Allowance, /) -> Headers:
+        """See `Dialect.limit_headers`."""
+        reset = datetime.now(UTC) + timedelta(seconds=allowance.full)
+        told = {
+            "limit": str(allowance.limit),
+            "remaining": str(allowance.remaining),
+            "reset": reset.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        return [(f"anthropic-ratelimit-requests-{name}", value) for name, value in told.items()]
 
     def too_long(self, tokens: int, limit: int) -> Refused:
         """See `Dialect.too_long`."""

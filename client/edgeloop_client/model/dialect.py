@@ -13,6 +13,7 @@ from edgeloop_client.model.cache import PrefixCache, Ttl, Use
 from edgeloop_client.model.conversation import Conversation
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.errors import Refused, bad
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Ended, Op
 from edgeloop_client.model.shapes import Json, is_object
@@ -104,6 +105,10 @@ class Dialect(Protocol):
 
     def refusal(self, refused: Refused, request_id: str) -> Refusal:
         """An error answer in the provider's shape."""
+        ...
+
+    def limit_headers(self, allowance: Allowance, /) -> Headers:
+        """How the provider tells what is left of a limit."""
         ...
 
     def too_long(self, tokens: int, limit: int) -> Refused:

@@ -3,6 +3,7 @@
 Refused                 the request is one the real API would not take: a status, a kind and the words for it
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 Kind = Literal[
@@ -39,6 +40,7 @@ class Refused(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float = 0,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.kind: Kind = kind
@@ -46,6 +48,7 @@ class Refused(Exception):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.headers = headers
 
 
 def bad(message: str, *, param: str | None = None, code: str | None = None) -> Refused:

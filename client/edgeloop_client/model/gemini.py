@@ -4,9 +4,20 @@ import json
 
 from edgeloop_client.model.cache import PrefixCache, Use
 from edgeloop_client.model.counting import TokenCounter
-from edgeloop_client.model.dialect import Incoming, Prompt, Refusal, ended, object_of, quote, render, stamped
+from edgeloop_client.model.dialect import (
+    Headers,
+    Incoming,
+    Prompt,
+    Refusal,
+    ended,
+    object_of,
+    quote,
+    render,
+    stamped,
+)
 from edgeloop_client.model.errors import STATUS, Kind, Refused, bad
 from edgeloop_client.model.gemini_request import parse_request, signature
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.openai_chat import charge_automatic
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
@@ -49,6 +60,10 @@ class Gemini:
         return Refusal(
             status=status, headers=[("x-request-id", request_id)], body={"error": _error(refused, status)}
         )
+
+    def limit_headers(self, _allowance: Allowance, /) -> Headers:
+        """See `Dialect.limit_headers`. This API tells nothing."""
+        return []
 
     def too_long(self, tokens: int, limit: int) -> Refused:
         """See `Dialect.too_long`."""

@@ -5,6 +5,7 @@ import time
 from edgeloop_client.model.cache import PrefixCache, Segment, Use
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.dialect import (
+    Headers,
     Incoming,
     Json,
     Prompt,
@@ -16,8 +17,9 @@ from edgeloop_client.model.dialect import (
     stamped,
 )
 from edgeloop_client.model.errors import Refused, bad
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.openai_chat_request import parse_request
-from edgeloop_client.model.openai_errors import error_object, refusal
+from edgeloop_client.model.openai_errors import error_object, limit_headers, refusal
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened, Reason
 
@@ -50,6 +52,10 @@ class Chat:
     def refusal(self, refused: Refused, request_id: str) -> Refusal:
         """See `Dialect.refusal`."""
         return refusal(refused, request_id)
+
+    def limit_headers(self, allowance: Allowance, /) -> Headers:
+        """See `Dialect.limit_headers`."""
+        return limit_headers(allowance)
 
     def too_long(self, tokens: int, limit: int) -> Refused:
         """See `Dialect.too_long`."""

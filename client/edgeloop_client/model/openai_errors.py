@@ -1,7 +1,8 @@
 """OpenAI's way of saying no, the same for all of its APIs."""
 
-from edgeloop_client.model.dialect import Json, Refusal, retry_after
+from edgeloop_client.model.dialect import Headers, Json, Refusal, retry_after
 from edgeloop_client.model.errors import STATUS, Kind, Refused
+from edgeloop_client.model.limits import Allowance
 
 _TYPES: dict[Kind, tuple[str, str | None]] = {
     "invalid_request": ("invalid_request_error", None),
@@ -30,6 +31,16 @@ def refusal(refused: Refused, request_id: str) -> Refusal:
     """An error answer."""
     headers = [("x-request-id", request_id), *retry_after(refused)]
     return Refusal(status=STATUS[refused.kind], headers=headers, body={"error": error_object(refused)})
+
+
+def limit_headers(allowance: Allowance) -> Headers:
+    """What is left of the limit of requests."""
+    told = {
+        "limit": str(allowance.limit),
+        "remaining": str(allowance.remaining),
+        "reset": f"{round(allowance.full * 1000)}ms",
+    }
+    return [(f"x-ratelimit-{name}-requests", value) for name, value in told.items()]
 
 
 def bearer(headers: dict[str, str]) -> str:

@@ -5,10 +5,11 @@ from typing import Any
 
 from edgeloop_client.model.cache import PrefixCache, Use
 from edgeloop_client.model.counting import TokenCounter
-from edgeloop_client.model.dialect import Incoming, Prompt, Refusal, ended, quote, sse, stamped
+from edgeloop_client.model.dialect import Headers, Incoming, Prompt, Refusal, ended, quote, sse, stamped
 from edgeloop_client.model.errors import Refused, bad
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.openai_chat import charge_automatic
-from edgeloop_client.model.openai_errors import error_object, refusal
+from edgeloop_client.model.openai_errors import error_object, limit_headers, refusal
 from edgeloop_client.model.openai_responses_request import ENCRYPTED, encrypted, parse_request
 from edgeloop_client.model.options import Options
 from edgeloop_client.model.play import Closed, Delta, Ended, Op, Opened
@@ -39,6 +40,10 @@ class Responses:
     def refusal(self, refused: Refused, request_id: str) -> Refusal:
         """See `Dialect.refusal`."""
         return refusal(refused, request_id)
+
+    def limit_headers(self, allowance: Allowance, /) -> Headers:
+        """See `Dialect.limit_headers`."""
+        return limit_headers(allowance)
 
     def too_long(self, tokens: int, limit: int) -> Refused:
         """See `Dialect.too_long`."""

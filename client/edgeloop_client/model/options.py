@@ -39,6 +39,9 @@ class Options(BaseModel):
     cache_minimum: int = Field(
         default=0, ge=0, description="Tokens below which no prefix is cached; 0: as the provider has it."
     )
+    rpm: int = Field(
+        default=0, ge=0, description="Requests per minute and key, told in headers; 0: no limit."
+    )
     context: int = Field(
         default=0, ge=0, description="Input tokens above which a request is refused; 0: none."
     )

@@ -21,13 +21,16 @@ _SILENCE_SECONDS = 3600.0
 class Performance:
     """One answer being sent."""
 
-    def __init__(self, exchange: Exchange, encoder: Encoder, options: Options, fault: Fault) -> None:
+    def __init__(
+        self, exchange: Exchange, encoder: Encoder, options: Options, fault: Fault, headers: Headers
+    ) -> None:
         self.tokens = 0
         self.deltas = 0
         self._exchange = exchange
         self._encoder = encoder
         self._options = options
         self._fault = fault
+        self._headers = headers
         self._began = time.monotonic()
 
     async def play(self, beats: Iterator[Beat], *, stream: bool) -> None:
@@ -47,16 +50,18 @@ class Performance:
         self._count(beats[-1])
         data = body.encode("utf-8", "replace")
         if self._fault == "cut":
-            self._exchange.start(JSON)
+            self._exchange.start([*JSON, *self._headers])
             await self._exchange.write([data[: len(data) // 2]])
             self._exchange.cut()
         elif self._fault == "silence":
             await self._fall_silent()
         else:
-            await self._exchange.answer(200, JSON, data[:-2] if self._fault == "malformed" else data)
+            await self._exchange.answer(
+                200, [*JSON, *self._headers], data[:-2] if self._fault == "malformed" else data
+            )
 
     async def _stream(self, beats: Iterator[Beat]) -> None:
-        self._exchange.start(_SSE)
+        self._exchange.start([*_SSE, *self._headers])
         held: list[bytes] = self._encoder.start()
         for beat in beats:
             if beat.due > time.monotonic() - self._began:

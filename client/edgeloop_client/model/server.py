@@ -15,10 +15,11 @@ from typing import Any
 from edgeloop_client.model.cache import PrefixCache
 from edgeloop_client.model.conversation import Run
 from edgeloop_client.model.counting import TokenCounter
-from edgeloop_client.model.dialect import Dialect, Incoming, Json, Prompt
+from edgeloop_client.model.dialect import Dialect, Headers, Incoming, Json, Prompt
 from edgeloop_client.model.errors import Kind, Refused
 from edgeloop_client.model.faults import FaultCounter
 from edgeloop_client.model.http import Exchange, Gone, Received, serve_connection
+from edgeloop_client.model.limits import RequestLimits
 from edgeloop_client.model.openai_chat import Chat
 from edgeloop_client.model.options import Fault, OptionError, Options, make_options, parse_options
 from edgeloop_client.model.performance import JSON, Performance
@@ -89,6 +90,7 @@ class ModelServer:
         self._cache = PrefixCache(clock)
         self._counter = TokenCounter()
         self._faults = FaultCounter()
+        self._limits = RequestLimits(clock)
         self._on_request = on_request
         self._on_answer = on_answer
 
@@ -136,6 +138,7 @@ class ModelServer:
         record |= {"model": prompt.conversation.model, "fault": fault}
         if said := _FAULT_KINDS.get(fault):
             raise Refused(*said, retry_after=options.retry_after if fault == "429" else 0)
+        limits = self._allow(dialect, prompt, options)
         minimum = options.cache_minimum or dialect.cache_minimum
         use = dialect.charge(prompt, minimum, self._cache, self._counter)
         if 0 < options.context < use.total:
@@ -143,9 +146,27 @@ class ModelServer:
         record["input"] = {"read": use.read, "written": use.write_5m + use.write_1h, "fresh": use.fresh}
         await asyncio.sleep(options.ttft_ms / 1000)
         use.commit()
-        performance = Performance(exchange, dialect.encoder(prompt, use, options), options, fault)
+        performance = Performance(exchange, dialect.encoder(prompt, use, options), options, fault, limits)
         await performance.play(self._beats(prompt, voice), stream=prompt.stream)
         record |= {"output": performance.tokens, "deltas": performance.deltas}
+
+    def _allow(self, dialect: Dialect, prompt: Prompt, options: Options) -> Headers:
+        """Take a request out of its bucket; the headers that tell what is left.
+
+        Raises:
+            Refused: nothing was left.
+        """
+        if not options.rpm:
+            return []
+        allowance = self._limits.take(prompt.scope, options.rpm)
+        if allowance.wait:
+            raise Refused(
+                "rate_limit",
+                f"This request would exceed the limit of {options.rpm} requests per minute.",
+                retry_after=max(0.001, round(allowance.wait, 3)),
+                headers=dialect.limit_headers(allowance),
+            )
+        return dialect.limit_headers(allowance)
 
     def _beats(self, prompt: Prompt, voice: _Voice) -> Iterator[Beat]:
         player = Player(voice.options, prompt.conversation.max_tokens)
@@ -167,7 +188,7 @@ async def _refuse(exchange: Exchange, dialect: Dialect, refused: Refused) -> int
     """Send the refusal; its status."""
     refusal = dialect.refusal(refused, f"req_{secrets.token_hex(12)}")
     body = json.dumps(refusal.body, ensure_ascii=False).encode("utf-8", "replace")
-    await exchange.answer(refusal.status, [*JSON, *refusal.headers], body)
+    await exchange.answer(refusal.status, [*JSON, *refusal.headers, *refused.headers], body)
     return refusal.status
 
 

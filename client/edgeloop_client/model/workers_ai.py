@@ -7,6 +7,7 @@ from edgeloop_client.model.cache import PrefixCache, Use
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.dialect import (
     Encoder,
+    Headers,
     Incoming,
     Prompt,
     Refusal,
@@ -17,6 +18,7 @@ from edgeloop_client.model.dialect import (
     stamped,
 )
 from edgeloop_client.model.errors import STATUS, Kind, Refused, bad
+from edgeloop_client.model.limits import Allowance
 from edgeloop_client.model.openai_chat import ChatEncoder, charge_automatic
 from edgeloop_client.model.openai_chat_request import parse_body
 from edgeloop_client.model.openai_errors import bearer
@@ -77,6 +79,10 @@ class WorkersAI:
         """See `Dialect.refusal`."""
         status = 400 if refused.kind == "not_found" else STATUS[refused.kind]
         return Refusal(status=status, headers=[("cf-ray", request_id[4:20])], body=_envelope(None, refused))
+
+    def limit_headers(self, _allowance: Allowance, /) -> Headers:
+        """See `Dialect.limit_headers`. This API tells nothing."""
+        return []
 
     def too_long(self, tokens: int, limit: int) -> Refused:
         """See `Dialect.too_long`."""
