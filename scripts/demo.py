@@ -77,7 +77,7 @@ def _demo(stack: ExitStack, directory: Path, as_json: bool) -> int:
         as_json=as_json,
         home=folder / "client",
     )
-    return asyncio.run(run(options, TASK, None))
+    return asyncio.run(run(options, TASK))
 
 
 @contextmanager
