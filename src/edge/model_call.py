@@ -62,7 +62,7 @@ class ModelCall:
             self._controller.abort()
 
     def partial(self) -> list[dict[str, Any]]:
-        """The blocks shown but not yet reported as finished."""
+        """The blocks shown but not yet in the log."""
         return json.loads(self._pump.partial()) if self._pump is not None else []
 
     async def run(self, request: Request) -> None:
@@ -172,7 +172,7 @@ class ModelCall:
         if not isinstance(end, StepFailed):
             return [end]
         self._learn({}, end.error)  # some providers refuse inside a 200 stream
-        return [*partial_blocks(self.reader.step, self.partial(), count_batch), end]
+        return [*partial_blocks(self.reader.step, json.loads(self._pump.rest()), count_batch), end]
 
     def _timing(self) -> Timing:
         wall = int((time.monotonic() - self._begun) * 1000)

@@ -34,11 +34,12 @@ export class Pump {
   #window = null;
   #batch = [];
   #finished = [];
+  #inHand = [];
   #due = false;
   #waiting = null;
   #ended = false;
   #handedOver = false;
-  #partial = null;
+  #rest = null;
 
   constructor(decoders, { body, dialect, step, attempt, live, sql, firstMs, idleMs, totalMs, abort }) {
     this.#decoder = decoders.open(dialect);
@@ -51,11 +52,14 @@ export class Pump {
     this.#run(body);
   }
 
-  /** The next operations due, as a JSON array; null after those with the last one. One call at a time. */
+  /** The next operations due, as a JSON array; null after those with the last one. One call at a time; asking again
+   *  says that what was handed over before is in the log. */
   async next() {
+    this.#inHand = [];
     if (this.#handedOver) return null;
     if (!this.#due) await new Promise((resolve) => (this.#waiting = resolve));
     const batch = `[${this.#batch.join(",")}]`;
+    this.#inHand = this.#finished;
     this.#batch = [];
     this.#finished = [];
     this.#due = false;
@@ -64,14 +68,20 @@ export class Pump {
     return batch;
   }
 
-  /** The text and reasoning shown so far of blocks that were not handed over yet, as a JSON array, also after the end:
-   *  what the log does not know. A socket added at once after this call gets exactly what follows. */
+  /** The text and reasoning shown so far that the log does not know, as a JSON array of blocks. A socket added at once
+   *  after this call gets exactly what follows. What was handed over counts as unknown until `next` is called again:
+   *  between a promise and the Python that awaits it, other handlers run. */
   partial() {
     if (this.#window !== null) this.#onWindow();
-    const open = this.#partial ?? this.#decoder.partial(true);
-    if (this.#finished.length === 0) return open;
-    const shown = [...this.#finished.map(asShown), ...JSON.parse(open)].filter(({ text }) => text !== "");
+    const finished = [...this.#inHand, ...this.#finished];
+    if (finished.length === 0) return this.rest();
+    const shown = [...finished.map(asShown), ...JSON.parse(this.rest())].filter(({ text }) => text !== "");
     return JSON.stringify(shown.sort((a, b) => a.block - b.block));
+  }
+
+  /** The text and reasoning of the blocks that are not complete, as a JSON array; after the end, those that never will be. */
+  rest() {
+    return this.#rest ?? this.#decoder.partial(true);
   }
 
   /** A person stopped it. */
@@ -196,10 +206,10 @@ export class Pump {
 
   #close() {
     try {
-      this.#partial = this.#decoder.partial(true);
+      this.#rest = this.#decoder.partial(true);
       this.#decoder.free();
     } catch {
-      this.#partial = "[]";
+      this.#rest = "[]";
     }
   }
 

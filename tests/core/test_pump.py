@@ -176,6 +176,17 @@ def test_who_joins_in_mid_stream_misses_nothing(at: int) -> None:
     assert texts == shown(found)
 
 
+def test_what_was_handed_over_is_unknown_until_python_asks_again() -> None:
+    """Other handlers run between the promise and the Python that awaits it: a client that joins there misses nothing."""
+    (found,) = pump(scenario(at_block_ends(STREAM), pauseMs=2))
+    assert [[(b["block"], b["text"]) for b in blocks] for blocks in found["unknown"]] == [
+        [*shown(found).items()],
+        [],
+        [],
+    ]
+    assert found["partial"] == []
+
+
 def test_a_finished_text_that_waits_is_not_lost_to_the_recovery_row() -> None:
     """It is in `partial`, and so in the row, until it is handed over."""
     before_the_call = STREAM[: STREAM.index(b"toolu_01")]
@@ -206,7 +217,7 @@ def test_every_bad_end_is_one_error(options: dict[str, Any], cls: str, retryable
     last = ops(found)[-1]
     assert (last["op"], last["class"], last["retryable"]) == ("error", cls, retryable)
     assert [op["op"] for op in ops(found)].count("error") == 1
-    assert [block["text"] for block in found["partial"]] == [shown(found)[1]]
+    assert [block["text"] for block in found["rest"]] == [shown(found)[1]]
     assert (found["timers"], found["again"]) == (0, None)
     assert found["fetchAborted"] == (cls != "truncated")
 

@@ -55,7 +55,7 @@ async function run(scenario) {
   const rows = [];
   const batches = [];
   const abort = new AbortController();
-  const outcome = { cancelled: false, joined: null, logged: null };
+  const outcome = { cancelled: false, joined: null, logged: null, unknown: [] };
   const onChunk = (at) => {
     if (at !== scenario.joinAfter) return;
     outcome.joined = pump.partial();
@@ -81,12 +81,14 @@ async function run(scenario) {
     const batch = await pump.next();
     if (batch === null) break;
     batches.push(JSON.parse(batch));
+    outcome.unknown.push(JSON.parse(pump.partial()));
   }
   await sleep(0);
   return {
     ...outcome,
     batches,
     partial: JSON.parse(pump.partial()),
+    rest: JSON.parse(pump.rest()),
     stats: JSON.parse(pump.stats()),
     rows,
     sockets: sockets.map((ws) => ({ frames: ws.frames, closed: ws.closed })),
