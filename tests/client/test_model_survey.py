@@ -1,6 +1,7 @@
 """`survey` over real directories and real tools, and over results that no well-meaning tool would give."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edgeloop_client.model.conversation import (
     Say,
     UserSaid,
 )
+from edgeloop_client.model.scenarios.findings import Findings, distinctive_words, speaks_of
 from edgeloop_client.model.scenarios.survey import MAX_PAGES, MAX_READS, survey
 from edgeloop_client.tools import LOCAL_TOOLS
 from edgeloop_client.tools.base import Cancel, Workspace, to_json
@@ -307,6 +309,37 @@ def test_missing_tools_are_told(directory: Path, tools: tuple[str, ...], says: s
     talk = Talk(tools_in(directory), tools)
     assert says in talk.answer
     assert {call.name for step in talk.calls for call in step} <= set(tools)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#" * 250_000,
+        "# " * 120_000,
+        "<h1" * 80_000,
+        "<h1>" * 60_000,
+        "export\n" * 35_000,
+        "export " * 35_000,
+        "/*" * 120_000,
+        " " * 250_000 + "x",
+        "aB" * 120_000,
+        "\n" * 250_000,
+        '"""' * 80_000,
+    ],
+    ids=lambda text: repr(text[:6]),
+)
+@pytest.mark.parametrize("path", ["a.md", "a.html", "a.js", "a.txt"])
+def test_no_file_takes_long_to_read(path: str, text: str):
+    """Text made to be slow for patterns is read in no time."""
+    started = time.process_time()
+    speaks_of(path, text)
+    distinctive_words(Findings((_read_of(path, text),)), 5)
+    assert time.process_time() - started < 1
+
+
+def _read_of(path: str, text: str) -> Answered:
+    call = Asked(id="1", name="read_file", arguments={"path": path})
+    return Answered(call=call, text=json.dumps({"path": path, "text": text}))
 
 
 # --- the turn's course ---------------------------------------------------------------------------------------------

@@ -30,10 +30,14 @@ _STOP = frozenset(
 )
 _WORD = re.compile(r"[^\W\d_]{4,30}")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-Z])")
-_HEADING = re.compile(r"^#{1,3}\s+(.+?)\s*#*$", re.MULTILINE)
+# Files are hostile: every pattern here stays within a line or a fixed length, so that none takes quadratic time.
+_HEADING = re.compile(r"^#{1,3}[ \t]+([^\n]{1,200})", re.MULTILINE)
+_TITLE = re.compile(r"<(?:title|h[1-3])\b[^>]{0,200}>([^<]{1,200})<", re.IGNORECASE)
+_SAYS_FIRST = re.compile(r"\A(?:#!.*\n)?\s*(?:[rR]?\"\"\"|[rR]?\'\'\'|//[/!]?|/\*+|#+)\s*([^\n]*\w[^\n]*)")
+_HEAD = 400
 _DEFINED = re.compile(
-    r"^[ \t]*(?:export\s+|pub(?:\([a-z]+\))?\s+|async\s+|default\s+|static\s+|public\s+)*"
-    r"(?:def|class|fn|function|struct|enum|trait|interface|func|type)\s+([A-Za-z_$][\w$]*)",
+    r"^[ \t]*(?:export[ \t]+|pub(?:\([a-z]+\))?[ \t]+|async[ \t]+|default[ \t]+|static[ \t]+|public[ \t]+)*"
+    r"(?:def|class|fn|function|struct|enum|trait|interface|func|type)[ \t]+([A-Za-z_$][\w$]*)",
     re.MULTILINE,
 )
 
@@ -184,14 +188,19 @@ def _words(text: str) -> Iterator[str]:
 def speaks_of(path: str, text: str) -> str:
     """One phrase on a file: its headings, what it defines, or its first words."""
     kind = kind_of(path)
-    if kind in _CODE:
-        names = list(dict.fromkeys(_DEFINED.findall(text)))
-        if names:
-            return f"defines {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
-    if kind in _MARKUP and (headings := _HEADING.findall(text)):
-        return "headings " + "; ".join(_short(heading) for heading in headings[:3])
+    if kind in _CODE and (names := list(dict.fromkeys(_DEFINED.findall(text)))):
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        return f"{_says_first(text)}defines {', '.join(names[:4])}{more}"
+    if kind in _MARKUP and (headings := _HEADING.findall(text) or _TITLE.findall(text)):
+        return "headings " + "; ".join(_short(heading.rstrip("# ")) for heading in headings[:3])
     first = next((line.strip() for line in text.splitlines() if _WORD.search(line)), "")
     return f"begins “{_short(first)}”" if first else "has no words"
+
+
+def _says_first(text: str) -> str:
+    """What a program's first comment says of it."""
+    match = _SAYS_FIRST.match(text[:_HEAD])
+    return f"“{_short(match[1].rstrip(' */').removesuffix(chr(34) * 3))}”, " if match else ""
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -68,7 +68,8 @@ def _patterns(findings: Findings) -> list[str]:
 
 
 def picks(findings: Findings) -> list[str]:
-    """The files to read: what introduces the rest, the largest texts, then one of each kind, those not chosen yet first.
+    """The files to read: what introduces the rest, the largest texts, then one of each kind, those not chosen yet first,
+    then what is left.
 
     Depends on the listing only, so it is the same in every step.
     """
@@ -79,6 +80,7 @@ def picks(findings: Findings) -> list[str]:
     chosen += [str(entry["path"]) for entry in largest[:2]]
     kinds = {findings.entries[path].get("kind") for path in chosen}
     chosen += sorted(_sample(findings, texts), key=lambda path: findings.entries[path].get("kind") in kinds)
+    chosen += [str(entry["path"]) for entry in largest]
     return list(dict.fromkeys(chosen))[:MAX_READS]
 
 

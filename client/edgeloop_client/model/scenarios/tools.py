@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from edgeloop_client.model.conversation import Call, Conversation, Part, Say
 
-_CALL = re.compile(r"^\s*call\s+(\S+)\s*(\{.*\})?\s*$")
 _THEN = re.compile(r"^\s*then\s*$", re.MULTILINE)
 MAX_REPORT = 2_000
 
@@ -29,9 +28,10 @@ def tools(conversation: Conversation) -> Iterator[Part]:
 
 
 def _calls(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        if match := _CALL.match(line):
-            yield match[1], match[2] or "{}"
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("call "):
+            name, brace, rest = line.removeprefix("call ").partition("{")
+            yield name.strip(), brace + rest or "{}"
 
 
 def _call(name: str, arguments: str) -> Iterator[Part]:
