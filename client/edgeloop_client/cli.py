@@ -121,19 +121,18 @@ def delete(agent: Agent, url: Url = DEFAULT_URL) -> None:
 
 @app.command()
 def decode(
-    file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")],
     dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
+    file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")] = "-",
 ) -> None:
-    """Decode a recorded model stream into operations, one JSON object a line. Exits 1 if the stream did not end well."""
+    """Decode a recorded model stream into operations, one JSON object a line; how it ended is the last of them."""
     from edgeloop_client.decode import decode_file
 
     try:
-        ended_well = decode_file(file, dialect, sys.stdout)
+        decode_file(file, dialect, sys.stdout)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--dialect") from error
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
-    raise typer.Exit(0 if ended_well else 1)
 
 
 rules_app = typer.Typer(help="See what rules say to a call, without an edge.", no_args_is_help=True)

@@ -64,21 +64,16 @@ class Decoder:
         return json.loads(self._door.call_bytes("decode_partial", b"", self._handle, int(open_only)))
 
 
-def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> bool:
+def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> None:
     """Write the operations of a recorded stream to `out` as JSON lines; `source` is a path, or `-` for standard input.
-
-    Answers whether the stream ended well.
 
     Raises:
         ValueError: `dialect` is unknown.
         OSError: the file cannot be read.
     """
-    last: Op = {}
     with Decoder(dialect) as decoder:
         for op in _decode(decoder, source, stdin or sys.stdin.buffer):
             out.write(json.dumps(op, ensure_ascii=False) + "\n")
-            last = op
-    return last.get("op") == "stop"
 
 
 def _decode(decoder: Decoder, source: str, stdin: BinaryIO) -> Iterator[Op]:
