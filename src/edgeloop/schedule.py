@@ -95,9 +95,12 @@ def deadline(state: State, world: World) -> int | None:
 
 
 def interrupted(state: State, shown: list[BlockFinished], error: StepError, jitter: float) -> list[Event]:
-    """The events that close a streaming step whose stream is gone: the text shown so far is kept (behaviours 4 and 16)."""
+    """The events that close a streaming step whose stream is gone: the text shown so far is kept (behaviours 4 and 16).
+
+    What was saved of the stream may be older than the log: of a block that is whole there, nothing shorter may follow.
+    """
     assert state.phase == "streaming"
-    partial = [block for block in shown if block.text]
+    partial = [block for block in shown if block.text and block.block not in state.blocks]
     failed = StepFailed(step=state.step, attempt=state.attempt, error=error, jitter=jitter)
     return [*partial, failed]
 

@@ -120,6 +120,7 @@ class Session:
 
     def _apply_block_finished(self, event: BlockFinished, at: int) -> list[Effect]:
         self.state.kept = True
+        self.state.blocks.add(event.block)
         self.state.message_tokens += event.tokens
         return []
 
@@ -164,6 +165,7 @@ class Session:
         state.turn_steps += 1
         state.calls = {}
         state.kept = False
+        state.blocks = set()
         state.queued = 0
         state.stop = None
         return [CallModel(step=event.step, attempt=event.attempt)]

@@ -111,6 +111,8 @@ class State:
     calls: dict[str, Call] = field(default_factory=lambda: dict[str, Call]())
     kept: bool = False
     """Whether the current attempt showed or called anything: then it is continued, not repeated."""
+    blocks: set[int] = field(default_factory=lambda: set[int]())
+    """The finished blocks of the current attempt."""
     queued: int = 0
     """Messages received since the last step began: the next one delivers them."""
     stopping: bool = False

@@ -164,6 +164,7 @@ class Sim:
     tools_first: bool = True
     partial_on_abort: int = 0
     mode: Mode = "auto"
+    provider: str = "anthropic"
     now: int = 1_000_000
     crash_after: int | None = None
     snapshot_at: int | None = None
@@ -256,9 +257,14 @@ class Sim:
             self.prompt.transcript.apply(recorded)
         self.running, self.stream = set(), None
         if self.state.phase == "streaming":
-            self.record(*interrupted(self.state, [], local("interrupted", "the isolate died"), 0.5))
+            shown = self._recovered()
+            self.record(*interrupted(self.state, shown, local("interrupted", "the isolate died"), 0.5))
         else:
             self.record()
+
+    def _recovered(self) -> list[BlockFinished]:
+        """What the recovery row holds of the stream that died; this model needs none."""
+        return []
 
     # --- the model --------------------------------------------------------------------------------------------------
 
@@ -414,7 +420,7 @@ class Sim:
         edge = tuple(tool.spec for tool in self.tools if tool.place == "edge")
         events = [
             *commands.configure(
-                self.state, provider="anthropic", model=model, system="Be brief.", wanted=model
+                self.state, provider=self.provider, model=model, system="Be brief.", wanted=model
             ),
             *commands.declare_tools(self.state, edge=edge, client=client, local=local_tools),
         ]
