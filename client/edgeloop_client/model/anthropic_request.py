@@ -3,10 +3,10 @@
 Gives the neutral conversation and the prompt's blocks in prefix order: tools, system, messages.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from edgeloop_client.model.anthropic_blocks import TOOL_NAME, check_block, check_pairs, check_text
 from edgeloop_client.model.cache import Ttl
 from edgeloop_client.model.conversation import (
     Answered,
@@ -20,15 +20,12 @@ from edgeloop_client.model.conversation import (
 from edgeloop_client.model.dialect import Block, Incoming, Json, Prompt, read_json, render
 from edgeloop_client.model.errors import Refused, bad
 from edgeloop_client.model.shapes import is_array, is_object, objects
-from edgeloop_client.model.signature import sign
 
 _FIELDS = frozenset(
     """model max_tokens messages system tools tool_choice stream cache_control metadata temperature top_p top_k thinking
     output_config service_tier""".split()
 )
 _UNSUPPORTED = frozenset("stop_sequences container mcp_servers context_management inference_geo".split())
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 MAX_MARKS = 4
 _MARKED = ("text", "tool_use", "tool_result")
 
@@ -45,7 +42,7 @@ def parse_request(incoming: Incoming) -> Prompt:
     body = read_json(incoming.body)
     _check_fields(body)
     messages = _messages(body)
-    _check_pairs(messages)
+    check_pairs(messages)
     _check_marks(body, messages)
     tools = _tools(body)
     offered = {} if _choice(body) == "none" else tools
@@ -113,7 +110,7 @@ def _tools(body: Json) -> dict[str, Offer]:
         if tool.get("type", "custom") != "custom":
             raise bad(f"{where}.type: this model takes custom tools only")
         name, schema = tool.get("name"), tool.get("input_schema")
-        if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
             raise bad(f"{where}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
         if not is_object(schema):
             raise bad(f"{where}.custom.input_schema: Field required")
@@ -133,7 +130,7 @@ def _system(body: Json) -> list[Json]:
     for number, block in enumerate(blocks):
         if not is_object(block) or block.get("type") != "text":
             raise bad(f"system.{number}.type: Input should be 'text'")
-        _check_text(block, f"system.{number}", "system")
+        check_text(block, f"system.{number}", "system")
     return blocks
 
 
@@ -182,96 +179,8 @@ def _content(content: Any, role: str, where: str) -> list[Json]:
     if not content:
         raise bad(f"{where}: {role} messages must have non-empty content")
     for number, block in enumerate(content):
-        _check_block(block, role, f"{where}.content.{number}")
+        check_block(block, role, f"{where}.content.{number}")
     return list(content)
-
-
-def _check_block(block: Any, role: str, where: str) -> None:
-    if not is_object(block):
-        raise bad(f"{where}: Input should be a valid dictionary")
-    kind = block.get("type")
-    match (role, kind):
-        case (_, "text"):
-            _check_text(block, where, "messages")
-        case ("user", "tool_result"):
-            _check_result(block, where)
-        case ("assistant", "tool_use"):
-            _check_use(block, where)
-        case ("assistant", "thinking"):
-            text, signature = block.get("thinking"), block.get("signature")
-            if not isinstance(text, str) or not isinstance(signature, str) or signature != sign(text):
-                raise bad(f"{where}: Invalid `signature` in `thinking` block")
-        case (_, "image" | "document"):
-            raise bad(f"{where}: this model takes text only")
-        case (_, "tool_use" | "tool_result" | "thinking"):
-            raise bad(f"{where}: `{kind}` blocks are not allowed in {role} messages")
-        case _:
-            raise bad(
-                f"{where}.type: Input tag {kind!r} found using 'type' does not match any of the expected tags"
-            )
-
-
-def _check_text(block: Json, where: str, part: str) -> None:
-    text = block.get("text")
-    if not isinstance(text, str):
-        raise bad(f"{where}.text: Field required")
-    if not text:
-        raise bad(f"{part}: text content blocks must be non-empty")
-    if not text.strip():
-        raise bad(f"{part}: text content blocks must contain non-whitespace text")
-
-
-def _check_use(block: Json, where: str) -> None:
-    if not isinstance(identifier := block.get("id"), str) or not _TOOL_ID.fullmatch(identifier):
-        raise bad(f"{where}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
-    if not isinstance(name := block.get("name"), str) or not _TOOL_NAME.fullmatch(name):
-        raise bad(f"{where}.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-    if not is_object(block.get("input")):
-        raise bad(f"{where}.tool_use.input: Input should be a valid dictionary")
-
-
-def _check_result(block: Json, where: str) -> None:
-    if not isinstance(identifier := block.get("tool_use_id"), str) or not _TOOL_ID.fullmatch(identifier):
-        raise bad(f"{where}.tool_result.tool_use_id: String should match pattern '^[a-zA-Z0-9_-]+$'")
-    content = block.get("content", "")
-    if not isinstance(content, str):
-        if not is_array(content):
-            raise bad(f"{where}.tool_result.content: Input should be a valid list")
-        for part in content:
-            if not is_object(part) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise bad(f"{where}.tool_result.content: this model takes text only")
-    if not isinstance(block.get("is_error", False), bool):
-        raise bad(f"{where}.tool_result.is_error: Input should be a valid boolean")
-
-
-def _check_pairs(messages: list[Json]) -> None:
-    """Every call is answered in the next message, first thing there, and every answer has its call."""
-    seen: set[str] = set()
-    open_ids: list[str] = []
-    for number, message in enumerate(messages):
-        where, content = message["where"], message["content"]
-        results = [block for block in content if block["type"] == "tool_result"]
-        if any(block["type"] == "tool_result" for block in content[len(results) :]):
-            raise bad(f"{where}.content: `tool_result` blocks must come first in the message")
-        answered = [block["tool_use_id"] for block in results]
-        for at, identifier in enumerate(answered):
-            if identifier not in open_ids:
-                raise bad(
-                    f"{where}.content.{at}: unexpected `tool_use_id` found in `tool_result` blocks: {identifier}. "
-                    "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
-                )
-            if identifier in answered[:at]:
-                raise bad(f"{where}.content.{at}: each `tool_use` must have a single result: {identifier}")
-        if unanswered := [identifier for identifier in open_ids if identifier not in answered]:
-            raise bad(
-                f"{messages[number - 1]['where']}: `tool_use` ids were found without `tool_result` blocks immediately"
-                f" after: {', '.join(unanswered)}. Each `tool_use` block must have a corresponding `tool_result` block"
-                " in the next message."
-            )
-        open_ids = [block["id"] for block in content if block["type"] == "tool_use"]
-        if len(set(open_ids)) < len(open_ids) or seen & set(open_ids):
-            raise bad(f"{where}: `tool_use` ids must be unique")
-        seen.update(open_ids)
 
 
 def _entries(messages: list[Json]) -> Iterator[Entry]:
