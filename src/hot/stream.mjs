@@ -97,7 +97,7 @@ export class Pump {
   async #run(body) {
     let reader = null;
     try {
-      reader = readerOf(body);
+      reader = new BodyReader(body);
       await this.#read(reader);
     } catch (error) {
       // Our own abort makes the read fail too; then the end is known already.
@@ -111,12 +111,13 @@ export class Pump {
     while (!this.#ended) {
       const { done, value } = await reader.read();
       if (this.#ended) return;
-      if (!done && value.length > 0) this.#feed(value);
       if (done) {
         this.#decoder.finish();
         this.#take();
         return;
       }
+      if (value.length > 0) this.#feed(value);
+      reader.reuse(value);
     }
     await drain(reader);
   }
@@ -240,22 +241,32 @@ function asShown(op) {
 }
 
 /** A reader of whatever kind the body allows; one that fills our own buffer spares an allocation per read. */
-function readerOf(body) {
-  let reader;
-  try {
-    reader = body.getReader({ mode: "byob" });
-  } catch {
-    reader = body.getReader();
-    return { read: () => reader.read(), cancel: () => void reader.cancel().catch(() => {}) };
+class BodyReader {
+  #reader;
+  #buffer = null;
+
+  constructor(body) {
+    try {
+      this.#reader = body.getReader({ mode: "byob" });
+      this.#buffer = new ArrayBuffer(READ_BYTES);
+    } catch {
+      this.#reader = body.getReader();
+    }
   }
-  let buffer = new ArrayBuffer(READ_BYTES);
-  const read = async () => {
-    const result = await reader.read(new Uint8Array(buffer));
-    // The buffer went into the read and comes back with its result.
-    if (!result.done) buffer = result.value.buffer;
-    return result;
-  };
-  return { read, cancel: () => void reader.cancel().catch(() => {}) };
+
+  /** As a stream's `read`; give the value back with `reuse` before the next one. */
+  read() {
+    return this.#buffer === null ? this.#reader.read() : this.#reader.read(new Uint8Array(this.#buffer));
+  }
+
+  /** The buffer went into the read and came back, under another name, with its result. */
+  reuse(value) {
+    if (this.#buffer !== null) this.#buffer = value.buffer;
+  }
+
+  cancel() {
+    this.#reader.cancel().catch(() => {});
+  }
 }
 
 /** Read on to the end of the bytes, for a while. */
@@ -263,7 +274,11 @@ async function drain(reader) {
   let timer;
   const enough = new Promise((resolve) => (timer = setTimeout(resolve, DRAIN_MS)));
   const rest = (async () => {
-    while (!(await reader.read()).done);
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      reader.reuse(value);
+    }
   })();
   await Promise.race([rest.catch(() => {}), enough]);
   clearTimeout(timer);

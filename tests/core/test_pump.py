@@ -113,6 +113,12 @@ def test_byte_by_byte_equals_the_whole(dialect: str) -> None:
                 sent[frame["block"]] = frame["off"] + len(frame["text"].encode())
 
 
+def test_a_stream_that_is_no_byte_stream_is_read_too() -> None:
+    """workerd's bodies let us bring the buffer; others bring their own."""
+    theirs, ours = pump(scenario(at_block_ends(STREAM), plain=True), scenario(at_block_ends(STREAM)))
+    assert (ops(theirs), shown(theirs)) == (ops(ours), shown(ours))
+
+
 def test_a_slow_python_gets_everything_at_once() -> None:
     """What became due meanwhile is one batch."""
     (found,) = pump(scenario(at_block_ends(STREAM), slowNextMs=200))

@@ -1,7 +1,7 @@
 // Runs src/hot/stream.mjs in plain Node: real streams and timers, sockets and SQL that only remember. Scenarios come as
 // a JSON array on standard input (fields below), their outcomes go as a JSON array to standard output.
 //   dialect, chunks [base64], pauseMs before each chunk, end "close" | "error" | "hang", limits {firstMs, idleMs, totalMs},
-//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), slowNextMs (Python is slow to ask)
+//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), plain (no byte stream), slowNextMs (Python is slow to ask)
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Decoders } from "../../src/hot/decoder.mjs";
@@ -28,14 +28,19 @@ class Socket {
   }
 }
 
-function bodyOf({ chunks, pauseMs = 0, end = "close" }, onChunk, cancelled) {
+function bodyOf({ chunks, pauseMs = 0, end = "close", plain = false }, onChunk, cancelled) {
   let at = 0;
   return new ReadableStream(
     {
+      // As in workerd, unless asked otherwise: our own buffer is filled.
+      type: plain ? undefined : "bytes",
       async pull(controller) {
         if (at === chunks.length) {
           if (end === "hang") return new Promise(() => {});
-          return end === "error" ? controller.error(new Error("Network connection lost.")) : controller.close();
+          if (end === "error") return controller.error(new Error("Network connection lost."));
+          controller.close();
+          controller.byobRequest?.respond(0);
+          return;
         }
         if (pauseMs > 0) await sleep(pauseMs);
         onChunk(at);
