@@ -183,6 +183,8 @@ async def test_the_alarm_takes_the_turn_up(aftermath: Aftermath, provider: Scrip
     events = await door.until("turn_finished")
     assert events_of(events, TurnFinished)[0].reason == "done"
     assert events[: len(aftermath.before[name])] == aftermath.before[name]
+    first, second = provider.asked(door.agent)
+    assert second.body.startswith(first.body.removesuffix(b"]}")), "the prompt's prefix moved (behaviour 37)"
 
 
 @pytest.mark.parametrize("name", ["talking", "edge tool done", "local tool done"])

@@ -95,9 +95,9 @@ async def test_stop_in_tools_cancels_what_is_open(provider: ScriptedProvider, do
 
 async def test_stop_while_waiting_to_retry(provider: ScriptedProvider, door: Door):
     """A stop ends the wait for the next attempt."""
-    provider.script(door.agent, lambda reply: reply.refuse(429, headers={"retry-after": "4"}), well)
+    provider.script(door.agent, lambda reply: reply.refuse(500))
     await door.post("go")
-    await door.until("retry_scheduled")
+    await door.until("retry_scheduled", times=4)
     await door.request("POST", "/stop")
     events = await door.until("turn_finished")
     assert [end.reason for end in events_of(events, TurnFinished)] == ["stopped"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 import time
 
 from edgeloop.events import (
@@ -145,6 +146,28 @@ async def test_messages_at_once_are_all_answered_for(provider: ScriptedProvider,
     assert sorted(e.id for e in events_of(events, UserMessageReceived)) == [f"m{n}" for n in range(8)]
     said = provider.asked(door.agent)[-1].body.decode()
     assert all(f"text {n}" in said for n in range(8))
+
+
+async def test_a_failed_turn_does_not_stop_the_queue(provider: ScriptedProvider, door: Door):
+    """A message that waits behind a turn that fails is answered in the next one (behaviour 11)."""
+    gate = threading.Event()
+
+    def fails(reply: Reply) -> None:
+        reply.wait(gate)
+        reply.refuse(400, kind="invalid_request_error")
+
+    provider.script(door.agent, fails, closing)
+    async with Client(door=door) as client:
+        await client.say("go")
+        await client.until_event("step_started")
+        await client.say("and this", id="m2")
+        await client.until(lambda: "m2" in client.view.messages)
+        gate.set()
+        view = await client.until_idle(2)
+    ends = [end.reason for end in events_of(await door.events(), TurnFinished)]
+    assert ends == ["failed", "done"]
+    assert "and this" in provider.asked(door.agent)[1].body.decode()
+    assert view == await door.view()
 
 
 async def test_the_same_id_is_one_message(provider: ScriptedProvider, door: Door):

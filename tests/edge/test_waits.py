@@ -37,6 +37,8 @@ async def test_hibernation_keeps_sockets_and_state(provider: ScriptedProvider, d
         assert client.shown() == watcher.shown() == "All well.All well."
     assert after.awake_since >= before.awake_since + 10_000
     assert after.attached == 2
+    first, second = provider.asked(door.agent)
+    assert second.body.startswith(first.body.removesuffix(b"]}")), "the prompt's prefix moved (behaviour 37)"
     assert view == watcher.view == await door.view()
 
 
