@@ -211,6 +211,7 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("tool calls", _calls(report["tool_calls"])),
         ("tokens", tokens),
         ("cached share", "-" if share is None else f"{share:.0%}"),
+        *([] if usage["cost_usd"] is None else [("cost", f"${usage['cost_usd']:.4f}")]),
         ("time to first token", _ms(timings["ttft_ms"])),
         ("output", f"{_number(timings['output_tokens_per_s'])} tokens/s"),
         ("wall", _ms(timings["wall_ms"])),

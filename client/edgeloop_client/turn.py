@@ -18,6 +18,7 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.prices import cost
 from edgeloop.session import add_usage
 from edgeloop_client.view import CallSeen, Change, Fresh, Restarted, View
 
@@ -30,6 +31,7 @@ class StepCost:
 
     step: int
     attempt: int
+    at: int
     end: StepFinished | StepFailed
 
     def to_json(self) -> Json:
@@ -97,7 +99,9 @@ class Turn:
             case ToolCallCompleted():
                 self.calls.append(event.call)
             case StepFinished() | StepFailed():
-                self.costs.append(StepCost(step=self._step[0], attempt=self._step[1], end=event))
+                self.costs.append(
+                    StepCost(step=self._step[0], attempt=self._step[1], at=recorded.at, end=event)
+                )
             case TurnFinished() if self.delivered or self.skipped:
                 self.ended, self.finished = event, now
             case _:
@@ -116,8 +120,8 @@ class Turn:
     def usage(self) -> Usage:
         """Tokens of all model calls of the turn."""
         total = Usage()
-        for cost in self.costs:
-            total = add_usage(total, cost.end.usage)
+        for call in self.costs:
+            total = add_usage(total, call.end.usage)
         return total
 
     @property
@@ -134,8 +138,8 @@ class Turn:
     def output_tokens_per_s(self) -> float | None:
         """Output tokens over the time in which they came: from the first byte to the end of each model call."""
         tokens, ms = 0, 0
-        for cost in self.costs:
-            timing, output = cost.end.timing, cost.end.usage.output
+        for call in self.costs:
+            timing, output = call.end.timing, call.end.usage.output
             if timing is not None and timing.first_ms is not None and output:
                 tokens += output
                 ms += timing.wall_ms - timing.first_ms
@@ -155,6 +159,20 @@ def cached_share(usage: Usage) -> float | None:
     return round((usage.cache_read or 0) / total, 4) if total else None
 
 
+def cost_usd(turn: Turn, view: View) -> float | None:
+    """What the turn's model calls cost; None if one is not known. Failed calls that reported nothing are left out."""
+    total = 0.0
+    for call in turn.costs:
+        usage, seen = call.end.usage, view.steps.get(call.step)
+        if isinstance(call.end, StepFailed) and usage == Usage():
+            continue
+        found = cost(usage, seen.model if seen is not None else view.model, call.at)
+        if found is None:
+            return None
+        total += found.usd
+    return total if turn.costs else None
+
+
 def report(turn: Turn, view: View, *, agent: str, bytes_up: int, bytes_down: int) -> Json:
     """The turn as one JSON object: what `--json` prints."""
     usage = turn.usage
@@ -172,12 +190,13 @@ def report(turn: Turn, view: View, *, agent: str, bytes_up: int, bytes_down: int
             "cache_write": sum(writes) if writes else None,
             "output": usage.output,
             "cached_share": cached_share(usage),
+            "cost_usd": cost_usd(turn, view),
         },
         "timings": {
             "ttft_ms": turn.ttft_ms,
             "wall_ms": turn.wall_ms,
             "output_tokens_per_s": turn.output_tokens_per_s,
-            "steps": [cost.to_json() for cost in turn.costs],
+            "steps": [call.to_json() for call in turn.costs],
         },
         "bytes_up": bytes_up,
         "bytes_down": bytes_down,

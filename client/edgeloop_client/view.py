@@ -108,6 +108,7 @@ class StepSeen:
 
     step: int
     attempt: int
+    model: str = ""
     blocks: dict[int, Block] = field(default_factory=lambda: dict[int, Block]())
     stop: StopReason | None = None
     error: StepError | None = None
@@ -387,7 +388,7 @@ class View:
                 self.messages[event.id] = event.text
                 self._sent.pop(event.id, None)
             case StepStarted():
-                self.steps[event.step] = StepSeen(step=event.step, attempt=event.attempt)
+                self.steps[event.step] = StepSeen(step=event.step, attempt=event.attempt, model=self.model)
                 self._current.clear()
                 self._drop_live(event.step, event.attempt)
             case BlockFinished():

@@ -25,13 +25,15 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.model import Frozen
+from edgeloop.prices import cost
 
 
 class StepRecord(Frozen):
     """One step: all its attempts, its last stream, its tools. Times in ms.
 
     `overlap_ms` is the tool time hidden behind the stream: what the tools ran before the model's message ended. `queue_ms` is how
-    long the oldest message that this step delivers had waited. None means that it is not known.
+    long the oldest message that this step delivers had waited. `usage` and `cost_usd` (`prices.py`) are the last attempt's. None
+    means that it is not known.
     """
 
     step: int
@@ -54,10 +56,11 @@ class StepRecord(Frozen):
     request_bytes: int
     response_bytes: int
     wakes: int
+    cost_usd: float | None
 
 
 class TurnRecord(Frozen):
-    """One turn: the sums of its steps."""
+    """One turn: the sums of its steps. The cost is known if that of every step is."""
 
     turn_end: TurnEnd
     steps: int
@@ -67,6 +70,7 @@ class TurnRecord(Frozen):
     overlap_ms: int
     retries: int
     output: int
+    cost_usd: float | None
 
 
 @dataclass(kw_only=True)
@@ -74,6 +78,8 @@ class _Step:
     """What the open step has gathered."""
 
     started: StepStarted
+    provider: str
+    model: str
     at: int
     queue_ms: int | None
     ended_at: int | None = None
@@ -134,7 +140,7 @@ class Recorder:
         done = self._close(at)
         queued = None if self._waiting_since is None else at - self._waiting_since
         self._waiting_since = None
-        self._step = _Step(started=event, at=at, queue_ms=queued)
+        self._step = _Step(started=event, provider=self._provider, model=self._model, at=at, queue_ms=queued)
         return list(done)
 
     def _end(self, at: int, usage: Usage, timing: Timing | None, stop: StopReason | None) -> None:
@@ -154,8 +160,8 @@ class Recorder:
         timing = step.timing
         record = StepRecord(
             step=step.started.step,
-            provider=self._provider,
-            model=self._model,
+            provider=step.provider,
+            model=step.model,
             attempts=step.started.attempt,
             stop=step.stop,
             queue_ms=step.queue_ms,
@@ -173,6 +179,7 @@ class Recorder:
             request_bytes=timing.request_bytes if timing else 0,
             response_bytes=timing.response_bytes if timing else 0,
             wakes=timing.wakes if timing else 0,
+            cost_usd=_usd(step.usage, step.model, step.at),
         )
         self._turn.append(record)
         return [record]
@@ -190,6 +197,7 @@ class Recorder:
                 overlap_ms=sum(step.overlap_ms for step in steps),
                 retries=sum(sum(step.retries.values()) for step in steps),
                 output=sum(step.usage.output or 0 for step in steps),
+                cost_usd=_sum([step.cost_usd for step in steps]),
             )
         ]
 
@@ -197,7 +205,7 @@ class Recorder:
 def attributes(record: StepRecord | TurnRecord) -> dict[str, Any]:
     """A record as flat attributes for a log line or a span; what is not known is left out."""
     if isinstance(record, TurnRecord):
-        return {"edgeloop.record": "turn"} | {f"edgeloop.{k}": v for k, v in record.model_dump().items()}
+        return _known({"edgeloop.record": "turn"}, record.model_dump())
     named = {
         "edgeloop.record": "step",
         "gen_ai.provider.name": record.provider,
@@ -210,7 +218,21 @@ def attributes(record: StepRecord | TurnRecord) -> dict[str, Any]:
         "gen_ai.server.time_to_first_token": record.ttft_ms,
     }
     rest = record.model_dump(exclude={"provider", "model", "stop", "usage", "ttft_ms"})
+    return _known(named, rest)
+
+
+def _known(named: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in (named | {f"edgeloop.{k}": v for k, v in rest.items()}).items() if v is not None}
+
+
+def _usd(usage: Usage, model: str, at: int) -> float | None:
+    found = cost(usage, model, at)
+    return found.usd if found is not None else None
+
+
+def _sum(costs: list[float | None]) -> float | None:
+    known = [usd for usd in costs if usd is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 def _rate(usage: Usage, timing: Timing | None) -> float | None:

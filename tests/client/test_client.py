@@ -48,6 +48,7 @@ async def test_a_turn_with_parallel_tools_and_a_retry(connect: Connect) -> None:
             "cache_write": None,
             "output": 10,
             "cached_share": 0.75,
+            "cost_usd": None,
         }
         assert len(report["timings"]["steps"]) == 3
         assert at.doings.ran == {"a": 1, "b": 1, "c": 1}

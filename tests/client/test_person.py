@@ -7,8 +7,10 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from edgeloop.events import (
+    ConfigChanged,
     Event,
     Recorded,
+    RetryScheduled,
     StepError,
     StepFailed,
     StepFinished,
@@ -24,9 +26,9 @@ from edgeloop_client.connection import backoff, frame_bytes
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import CannotConnect, ClientError, NotFound, Unauthorized, VersionMismatch
 from edgeloop_client.identity import claim
-from edgeloop_client.terminal import Screen, one_line, visible
-from edgeloop_client.turn import Turn, cached_share, input_tokens
-from edgeloop_client.view import Fresh, Restarted
+from edgeloop_client.terminal import Screen, one_line, summary, visible
+from edgeloop_client.turn import Turn, cached_share, input_tokens, report
+from edgeloop_client.view import Fresh, Restarted, View
 
 
 @pytest.mark.parametrize(
@@ -225,3 +227,36 @@ def test_unknown_usage_stays_unknown() -> None:
     """What nobody reported is not zero."""
     assert input_tokens(Usage()) is None
     assert cached_share(Usage(cache_read=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "told"),
+    [
+        ("claude-opus-4-6", Usage(input_uncached=100_000, output=10_000), 0.75),
+        ("unheard-of", Usage(input_uncached=100_000, output=10_000), None),
+        ("unheard-of", Usage(input_uncached=1, output=1, cost_reported=0.25), 0.25),
+        ("claude-opus-4-6", Usage(), None),
+    ],
+)
+def test_what_a_turn_cost(model: str, usage: Usage, told: float | None) -> None:
+    """The cost of all answers, in the report and, if known, in the table; a failed call that told nothing is left out."""
+    view, turn = View(log="l"), Turn(message="mine", began=0)
+    failed = StepFailed(step=1, attempt=1, error=StepError(cls="server", retryable=True), jitter=0)
+    timing = Timing(wall_ms=1, request_bytes=1, response_bytes=1)
+    events: list[Event] = [
+        ConfigChanged(provider="anthropic", model=model, system=""),
+        MINE,
+        START,
+        failed,
+        RetryScheduled(due=1),
+        StepStarted(step=1, attempt=2),
+        StepFinished(step=1, stop="end", usage=usage, timing=timing),
+        DONE,
+    ]
+    for seq, event in enumerate(events, 1):
+        recorded = Recorded(seq=seq, at=1_780_000_000_000, event=event)
+        view.fold(recorded)
+        turn.take(recorded, 0)
+    found = report(turn, view, agent="a", bytes_up=0, bytes_down=0)
+    assert found["usage"]["cost_usd"] == told
+    assert dict(summary(found)).get("cost") == (f"${told:.4f}" if told is not None else None)
