@@ -122,6 +122,7 @@ class Tool:
     effect: Effect = "read"
     deadline_ms: int = 60_000
     touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
+    eager: bool = True
 
     @property
     def spec(self) -> ToolSpec:
@@ -132,6 +133,7 @@ class Tool:
             effect=self.effect,
             deadline_ms=self.deadline_ms,
             touches=self.touches,
+            eager=self.eager,
         )
 
 
