@@ -228,6 +228,17 @@ def test_every_bad_end_is_one_error(options: dict[str, Any], cls: str, retryable
     assert found["fetchAborted"] == (cls != "truncated")
 
 
+def test_a_decoder_that_dies_ends_its_stream_as_our_own_failure() -> None:
+    """A trap costs the attempt, not the object: an error that may be tried again, and the fetch is let go."""
+    (found,) = pump(scenario(at_block_ends(STREAM), trapAfter=6))
+    assert (ops(found)[-1]["op"], ops(found)[-1]["class"], ops(found)[-1]["retryable"]) == (
+        "error",
+        "interrupted",
+        True,
+    )
+    assert (found["fetchAborted"], found["timers"]) == (True, 0)
+
+
 def test_the_first_bytes_deadline() -> None:
     """Silence from the start has its own limit; the idle one does not count yet."""
     (found,) = pump(scenario([], end="hang", limits={"firstMs": 60, "idleMs": 10}))

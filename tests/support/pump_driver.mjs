@@ -1,10 +1,10 @@
 // Runs src/hot/stream.mjs in plain Node: real streams and timers, sockets and SQL that only remember. Scenarios come as
 // a JSON array on standard input (fields below), their outcomes go as a JSON array to standard output.
 //   dialect, chunks [base64], pauseMs before each chunk, end "close" | "error" | "hang", limits {firstMs, idleMs, totalMs},
-//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), plain (no byte stream), slowNextMs (Python is slow to ask)
+//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), plain (no byte stream), trapAfter (feeds), slowNextMs (Python is slow to ask)
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Decoders } from "../../src/hot/decoder.mjs";
+import { DecoderLost, Decoders } from "../../src/hot/decoder.mjs";
 import { Live } from "../../src/hot/live.mjs";
 import { Pump } from "../../src/hot/stream.mjs";
 
@@ -52,6 +52,19 @@ function bodyOf({ chunks, pauseMs = 0, end = "close", plain = false }, onChunk, 
   );
 }
 
+// Decoders whose instance dies at the nth feed, as after a trap.
+const dying = (after) => ({
+  open(dialect) {
+    const decoder = decoders.open(dialect);
+    const feed = decoder.feed.bind(decoder);
+    decoder.feed = (bytes) => {
+      if (after-- === 0) throw new DecoderLost("decode_feed: unreachable");
+      return feed(bytes);
+    };
+    return decoder;
+  },
+});
+
 async function run(scenario) {
   const live = new Live({ patienceMs: scenario.patienceMs });
   const sockets = (scenario.sockets ?? [{}]).map((options) => new Socket(options));
@@ -67,7 +80,7 @@ async function run(scenario) {
     outcome.logged = JSON.stringify(batches.flat());
     live.add(joiner, "joiner");
   };
-  const pump = new Pump(decoders, {
+  const pump = new Pump(scenario.trapAfter === undefined ? decoders : dying(scenario.trapAfter), {
     body: bodyOf(scenario, onChunk, () => (outcome.cancelled = true)),
     dialect: scenario.dialect,
     step: 3,
