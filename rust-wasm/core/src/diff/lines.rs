@@ -65,8 +65,10 @@ impl Ends {
     }
 }
 
-/// Find what `base` shares with each of the others at the ends, leaving `margin` shared lines in on both sides.
-pub fn shared_ends(base: &[u8], others: &[&[u8]], margin: usize) -> Ends {
+/// Find what `base` shares with each of the others at the ends, leaving `margin` shared lines in on both sides; all, if there is
+/// no margin.
+pub fn shared_ends(base: &[u8], others: &[&[u8]], margin: Option<usize>) -> Ends {
+    let Some(margin) = margin else { return Ends { start: 0, lines_before: 0, tail: 0 } };
     let shared = others.iter().map(|other| common_prefix(base, other)).min().unwrap_or(base.len());
     // Back to the start of the first line that differs, then over the margin.
     let line_start = |end: usize| memchr::memrchr(b'\n', &base[..end]).map_or(0, |at| at + 1);

@@ -8,6 +8,7 @@ mod apply;
 mod blocks;
 mod bytes;
 mod lines;
+mod myers;
 mod unified;
 mod words;
 
@@ -15,7 +16,7 @@ use std::ops::Range;
 
 pub use apply::{ApplyError, Edit, apply_edits, apply_unified};
 pub use blocks::blocks;
-pub(crate) use bytes::{equal, line};
+pub(crate) use bytes::{common_prefix, common_suffix, equal, line};
 use imara_diff::{Diff, IndentHeuristic, IndentLevel, Token};
 pub use lines::Lines;
 pub(crate) use lines::{Interner, Numbered, shared_ends};
@@ -29,6 +30,17 @@ pub enum Algorithm {
     Histogram,
     /// git's default, with sliders as far down as they go, as `git merge-file` has them.
     Myers,
+}
+
+impl Algorithm {
+    /// Shared lines that stay in sight at both ends: a hunk may slide over them, and unified output shows some.
+    /// git's choices depend on how often lines occur in the whole texts, so nothing is left out for those.
+    pub(crate) fn margin(self) -> Option<usize> {
+        match self {
+            Self::Histogram => Some(64),
+            Self::Myers => None,
+        }
+    }
 }
 
 /// Lines `before` became lines `after`; numbered from 0 in the whole texts.
@@ -48,12 +60,9 @@ pub struct Comparison<'a> {
     pub hunks: Vec<Hunk>,
 }
 
-/// Shared lines that stay in sight at both ends: a hunk may slide over them, and unified output shows some.
-pub(crate) const MARGIN: usize = 64;
-
 /// Compare two texts line by line.
 pub fn compare<'a>(before: &'a [u8], after: &'a [u8], algorithm: Algorithm) -> Comparison<'a> {
-    let ends = shared_ends(before, &[after], MARGIN);
+    let ends = shared_ends(before, &[after], algorithm.margin());
     let (before, after) = (ends.middle(before), ends.middle(after));
     let mut interner = Interner::new(before.len() + after.len());
     let before = interner.first(before);
@@ -76,23 +85,21 @@ pub(crate) fn align(
     after: &[Token],
     algorithm: Algorithm,
 ) -> impl Iterator<Item = imara_diff::Hunk> {
-    let mut diff = Diff::default();
-    let distinct = interner.lines.len() as u32;
-    match algorithm {
+    let distinct = interner.lines.len();
+    let hunks: Vec<imara_diff::Hunk> = match algorithm {
         Algorithm::Histogram => {
-            diff.compute_with(imara_diff::Algorithm::Histogram, before, after, distinct);
+            let mut diff = Diff::default();
+            diff.compute_with(imara_diff::Algorithm::Histogram, before, after, distinct as u32);
             let indent = |token: Token| {
                 let line = interner.lines.get(token.0 as usize).copied().unwrap_or_default();
                 IndentLevel::for_ascii_line(line.iter().copied(), 8)
             };
             diff.postprocess_with(before, after, IndentHeuristic::new(indent));
+            diff.hunks().collect()
         }
-        Algorithm::Myers => {
-            diff.compute_with(imara_diff::Algorithm::Myers, before, after, distinct);
-            diff.postprocess_with(before, after, imara_diff::NoSliderHeuristic);
-        }
-    }
-    diff.hunks().collect::<Vec<_>>().into_iter()
+        Algorithm::Myers => myers::hunks(before, after, distinct),
+    };
+    hunks.into_iter()
 }
 
 impl Comparison<'_> {

@@ -11,7 +11,7 @@ mod write;
 pub use claims::{Change, Claims, Clash};
 use regions::{Kind, Sides, regions};
 
-use crate::diff::{Algorithm, Interner, MARGIN, shared_ends};
+use crate::diff::{Algorithm, Interner, shared_ends};
 
 /// What a conflict shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn merge(
     style: Style,
     labels: Labels<'_>,
 ) -> Merged {
-    let ends = shared_ends(base, &[ours, theirs], MARGIN);
+    let ends = shared_ends(base, &[ours, theirs], algorithm.margin());
     let mut interner = Interner::new(base.len() + ours.len());
     let numbered = interner.first(ends.middle(base));
     let sides = Sides {
