@@ -30,6 +30,7 @@ export class Pump {
   #deadlines;
   #recovery;
   #timing = new Timing();
+  #grown = 0;
   #shownAt = -Infinity;
   #window = null;
   #batch = [];
@@ -170,13 +171,21 @@ export class Pump {
           return this.#end(last(text));
       }
     });
+    this.#keep();
     this.#wake();
+  }
+
+  /** Only when all records are taken in: in between, a block that just finished is neither open nor known as finished. */
+  #keep() {
+    const grown = this.#grown;
+    this.#grown = 0;
+    if (grown > 0 && !this.#ended) this.#recovery.grew(grown);
   }
 
   /** `text` is escaped already, so a frame is put together without encoding anything. */
   #show(kind, block, off, text, deltas) {
     this.#timing.deltas += deltas;
-    this.#recovery.grew(text.length);
+    this.#grown += text.length;
     if (this.#live.size === 0) return;
     this.#timing.frames += 1;
     this.#live.send(`{"t":"delta",${this.#frame}${block},"kind":"${kind}","off":${off},"text":"${text}"}`);

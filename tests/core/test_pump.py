@@ -307,6 +307,17 @@ def test_the_recovery_row_is_written_rarely_and_holds_what_is_open() -> None:
     assert sum(map(len, held)) < 6 * len(text)
 
 
+def test_the_recovery_row_knows_a_text_that_came_and_finished_in_one_read() -> None:
+    """It is written when the read is taken in whole, not between the text and the word that it is finished."""
+    events: list[Found] = [
+        {"type": "message_start", "message": {"id": "m"}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "x" * 10_000}},
+        {"type": "content_block_stop", "index": 0},
+    ]
+    (found,) = pump(scenario([sse(*events)], end="hang", abortAfterMs=30))
+    assert [json.loads(row[3])[0]["text"] for row in found["rows"]] == ["x" * 10_000]
+
+
 def test_the_recovery_row_of_a_slow_stream() -> None:
     """A second after text came it is kept, though no more comes; a stream shorter than that writes nothing."""
     slow, quick = pump(
