@@ -4,6 +4,7 @@ A socket that sends nonsense gets a typed error and costs no one else; a start t
 the platform's alarm retries, which end.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from edge.convert import to_object, why
 from edge.http import body_of
 from edge.settings import Settings
 from edge.sockets import peer_of
+from edgeloop.admission import Admission
 from edgeloop.errors import Refused
 from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
@@ -48,6 +50,9 @@ from edgeloop.wire import (
 
 PAGE_EVENTS = 500
 RETRY_START_MS = 30_000
+
+_admission = Admission()
+"""Of all sessions of this isolate."""
 _SEQ = re.compile(r"[0-9]{1,15}")
 
 
@@ -91,6 +96,7 @@ class DurableSession(DurableObject):
         url = urlsplit(str(request.url))
         match (str(request.method), url.path.split("/")[4] if url.path.count("/") > 3 else ""):
             case ("GET", "ws"):
+                await self._admitted()
                 return self._accept(request)
             case ("POST", "messages"):
                 message = parse_post(await body_of(request))
@@ -115,6 +121,12 @@ class DurableSession(DurableObject):
                 return await self._delete()
             case (method, what):
                 raise Refused(code="not_found", message=f"{method} {what}", expected="see docs/protocol.md")
+
+    async def _admitted(self) -> None:
+        """Wait for a turn where the agent is not open yet: its first socket is about to open it."""
+        wait = _admission.wait_ms(now_ms()) if self._opened is None else 0
+        if wait > 0:
+            await asyncio.sleep(wait / 1000)
 
     def _accept(self, request: Any) -> Any:
         if str(request.headers.get("upgrade")).lower() != "websocket":
