@@ -118,7 +118,9 @@ def build_environment(workspace: Path, bins: list[Path]) -> dict[str, str]:
     """PATH with the pinned tools first, and flags that take every local path out of the output."""
     registries = sorted((cargo_home() / "registry" / "src").glob("*"))
     remaps = [(workspace, "/edgeloop"), *((registry, "/deps") for registry in registries)]
-    flags = ["-Ctarget-feature=+simd128", *(f"--remap-path-prefix={old}={new}" for old, new in remaps)]
+    # The default stack is 1 MB of every isolate's memory. Histogram diff alone recurses; too deep is a trap.
+    tuning = ["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=524288"]
+    flags = [*tuning, *(f"--remap-path-prefix={old}={new}" for old, new in remaps)]
     path = os.pathsep.join([*map(str, bins), os.environ["PATH"]])
     # Encoded, because a path may hold a space; RUSTFLAGS would otherwise be split there.
     return os.environ | {"PATH": path, "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags)}

@@ -4,11 +4,12 @@ Texts cross as bytes, many at a time where there are many: a crossing costs micr
 cost. What the kernels do and how their bytes are laid out is in edgeloop/kernels.py; this room only crosses.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from pyodide.ffi import JsException, to_js
+from pyodide.ffi import JsException, create_proxy, to_js
 
+from edgeloop.analysis import Analysis
 from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 _ERRORS = {"KernelTrapped": KernelTrapped, "KernelRefused": KernelRefused}
@@ -27,10 +28,32 @@ def load() -> None:
     _module()
 
 
+_SHARED_BYTES = 32_768
+_shared = bytearray(_SHARED_BYTES)
+
+
+@cache
+def _shared_call(name: str) -> Any:
+    _share()
+    return _module().sharedCall(name)
+
+
+@cache
+def _share() -> None:
+    _module().share(create_proxy(_shared))
+
+
 class _Door:
+    """Short inputs are copied into one bytearray that JS reads in place: an object per call would cost ten times more."""
+
     def call(self, name: str, data: bytes, *numbers: int) -> int:
+        length = len(data)
         try:
-            return _module().call(name, to_js(data), *numbers)
+            if length > _SHARED_BYTES:
+                return _module().call(name, to_js(data), *numbers)
+            function = _shared_call(name)
+            _shared[:length] = data
+            return function(length, *numbers)
         except JsException as error:
             raise _ERRORS.get(error.name, KernelTrapped)(error.message) from error
 
@@ -51,7 +74,4 @@ diff_words = _kernels.diff_words
 apply_patch = _kernels.apply_patch
 apply_edits = _kernels.apply_edits
 merge = _kernels.merge
-fold_new = _kernels.fold_new
-fold_free = _kernels.fold_free
-fold_add = _kernels.fold_add
-fold_expand = _kernels.fold_expand
+analysis = partial(Analysis, _Door())

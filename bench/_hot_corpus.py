@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (CJK punctuation)
 """The documents that `make bench-hot` counts: about 5 MB of what agents read, from files that set-up brings along.
 
 Python and JavaScript source, Rust, Markdown, package documentation, logs, JSON, and a share of CJK. What there is
@@ -30,7 +31,11 @@ _SHARES: tuple[tuple[int, Path, tuple[str, ...]], ...] = (
 def _texts(folder: Path, patterns: tuple[str, ...]) -> Iterator[bytes]:
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
-            if path.is_file() and "rust-wasm/target" not in path.as_posix() and path.stat().st_size < 2_000_000:
+            if (
+                path.is_file()
+                and "rust-wasm/target" not in path.as_posix()
+                and path.stat().st_size < 2_000_000
+            ):
                 yield path.read_bytes()
 
 
@@ -49,7 +54,9 @@ def _documents(size: int, folder: Path, patterns: tuple[str, ...]) -> Iterator[b
 def documents() -> list[bytes]:
     """UTF-8 documents, the same list for every program of one run."""
     found = [document for share in _SHARES for document in _documents(*share)]
-    git_log = subprocess.run(["git", "log", "-p", "-n", "20"], cwd=ROOT, capture_output=True, check=True).stdout
+    git_log = subprocess.run(
+        ["git", "log", "-p", "-n", "20"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
     found.append(git_log[:_LONGEST].decode("utf-8", "ignore").encode())
     found += [(_SCRIPTS * 40).encode()] * 10
     return [document.decode("utf-8", "ignore").encode() for document in found]
