@@ -48,7 +48,7 @@ def decode_batch(text: str) -> list[Recorded]:
         if not isinstance(batch, list):
             raise CorruptLog(f"a stored batch is an array, not {type(batch).__name__}")
         return [_recorded(record) for record in cast(list[Json], batch)]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptLog(f"a stored batch cannot be read: {error}") from error
 
 
@@ -64,7 +64,7 @@ def decode_state(text: str) -> State | None:
         stored = json.loads(text)
         ours = (stored["v"], stored["shape"]) == (CURRENT, _SHAPE)
         return _state.validate_python(stored["state"]) if ours else None
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except (ValueError, KeyError, TypeError, ValidationError, RecursionError):
         return None
 
 
