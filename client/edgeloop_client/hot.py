@@ -4,11 +4,13 @@ Same names and answers as src/edge/hot.py; what the kernels do is in edgeloop/ke
 instance is made and given up.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
+from edgeloop.analysis import Analysis
 from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 HOT = Path(__file__).resolve().parents[2] / "src" / "hot"
@@ -78,7 +80,4 @@ diff_words = _kernels.diff_words
 apply_patch = _kernels.apply_patch
 apply_edits = _kernels.apply_edits
 merge = _kernels.merge
-fold_new = _kernels.fold_new
-fold_free = _kernels.fold_free
-fold_add = _kernels.fold_add
-fold_expand = _kernels.fold_expand
+analysis = partial(Analysis, door)

@@ -61,40 +61,6 @@ class Merged:
     conflicts: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Bytes of a new block that stand in the earlier block `of`."""
-
-    start: int
-    end: int
-    of: int
-    of_start: int
-    of_end: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Template:
-    """Whole lines of a new block and the shorter text that says the same; `fold_expand` gives the lines back."""
-
-    start: int
-    end: int
-    text: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldPlan:
-    """What of a block need not be sent again, decided once on its entry (rust-wasm/core/src/fold).
-
-    References were found by 64-bit hashes: compare the bytes with the block pointed to before carrying one out.
-    """
-
-    duplicate_of: int | None = None
-    runs: tuple[Run, ...] = ()
-    templates: tuple[Template, ...] = ()
-    superseded: tuple[int, ...] = ()
-    near: tuple[int, float] | None = None
-
-
 class Door(Protocol):
     """A way to the kernels."""
 
@@ -179,37 +145,6 @@ class Kernels:
         answer = self._door.call_bytes("merge3", data, _STYLES[style], _ALGORITHMS[algorithm])
         return Merged(text=answer[4:], conflicts=_numbers(answer[:4])[0])
 
-    def fold_new(self) -> int:
-        """Start a session's fold index; its handle is good until `fold_free` or a trap."""
-        return self._door.call("fold_new", b"")
-
-    def fold_free(self, index: int) -> None:
-        """Forget a fold index."""
-        self._door.call("fold_free", b"", index)
-
-    def fold_add(
-        self,
-        index: int,
-        block: int,
-        text: bytes,
-        *,
-        key: bytes = b"",
-        written: bool = False,
-        templating: bool = False,
-        reference: int = 24,
-    ) -> FoldPlan:
-        """Judge a block (ids ascend) on its entry: `key` is what it shows, or changes where `written`.
-
-        `templating` is for logs and listings, not for files that are read to be edited. A reference that stands for
-        something else costs `reference` tokens; what would save fewer is not proposed.
-        """
-        numbers = (index, block, int(written), reference, int(templating))
-        return _plan(self._door.call_bytes("fold_add", frames([key, text]), *numbers))
-
-    def fold_expand(self, text: bytes) -> bytes:
-        """Put the lines back that a template stands for; refused (`KernelRefused`) where one is broken."""
-        return self._door.call_bytes("fold_expand", text)
-
 
 def utf8(text: str | bytes) -> bytes:
     """UTF-8 of a text as a tokenizer would see it: a lone surrogate becomes U+FFFD, as in tiktoken."""
@@ -246,29 +181,3 @@ def _applied(answer: bytes) -> bytes:
     numbers = _numbers(answer[1:])
     edit = None if problem == "malformed" else numbers.pop(0)
     raise ApplyFailed(problem=problem, edit=edit, lines=tuple(line for line in numbers if line))
-
-
-def _plan(answer: bytes) -> FoldPlan:
-    at = 0
-
-    def take(n: int) -> list[int]:
-        nonlocal at
-        at += 4 * n
-        return _numbers(answer[at - 4 * n : at])
-
-    same, near, likeness, superseded_count = take(4)
-    superseded = tuple(take(superseded_count))
-    names = ("start", "end", "of", "of_start", "of_end")
-    runs = tuple(Run(**dict(zip(names, take(5), strict=True))) for _ in range(take(1)[0]))
-    sizes = [take(3) for _ in range(take(1)[0])]
-    templates: list[Template] = []
-    for start, end, length in sizes:
-        templates.append(Template(start=start, end=end, text=answer[at : at + length]))
-        at += length
-    return FoldPlan(
-        duplicate_of=same - 1 if same else None,
-        runs=runs,
-        templates=tuple(templates),
-        superseded=superseded,
-        near=(near - 1, likeness / 1000) if near else None,
-    )

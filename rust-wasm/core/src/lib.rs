@@ -9,5 +9,4 @@ pub mod analysis;
 pub mod count;
 pub mod decode;
 pub mod diff;
-pub mod fold;
 pub mod merge;

@@ -10,10 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod buffers;
 mod count;
 mod decode;
 mod diff;
-mod fold;
 mod frames;
 mod handles;
