@@ -13,8 +13,15 @@ export JSON UPGRADE
 help:
 	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
 	@echo "make dev                       the edge and a model on this machine, until Ctrl-C"
-	@echo "make test | check | bench | bench-<name> | deploy-check"
-	@echo "make doctor | setup | lock | wasm | fuzz | clean"
+	@echo "make test                      every test, the last ones in real workerd"
+	@echo "make check                     format, lint, types, import arrows, generated pages, wasm manifest, Rust"
+	@echo "make deploy-check              the deployment without the upload"
+	@echo "make bench | bench-<name>      measure, beside named peers (JSON=1 for programs)"
+	@echo "make fuzz                      five minutes of mutated input"
+	@echo "make wasm                      rebuild the kernels (needs Rust)"
+	@echo "make transcript                write the README's transcript anew"
+	@echo "make lock [UPGRADE=1]          renew the lock files"
+	@echo "make setup | doctor | clean    install, say what is missing, remove what was made"
 
 setup:
 	@$(PYTHON) -m scripts.setup

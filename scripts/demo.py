@@ -19,12 +19,12 @@ from edgeloop_client.errors import ClientError
 from edgeloop_client.working import Options, new_agent_id, run
 from scripts.local_edge import LocalEdge, LocalEdgeError
 from scripts.local_model import LocalModel, LocalModelError
+from scripts.variables import given, name_a_model
 
 TASK = (
     "Survey this directory for somebody who has never seen it: how many files and lines there are and of which kinds, what the"
     " largest are, and what the text files speak of. Read a handful of them before you answer."
 )
-VARIABLES = ("PROVIDER", "BASE_URL", "MODEL", "API_KEY", "SYSTEM", "FETCH_HOSTS", "MODE", "RULES")
 
 
 def main() -> int:
@@ -60,12 +60,11 @@ def _arguments() -> argparse.Namespace:
 
 def _demo(stack: ExitStack, directory: Path, as_json: bool) -> int:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeloop-demo-")))
-    given = {f"EDGELOOP_{name}": os.environ.get(f"EDGELOOP_{name}", "") for name in VARIABLES}
-    variables = {name: value for name, value in given.items() if value}
-    if not variables.keys() & {"EDGELOOP_PROVIDER", "EDGELOOP_BASE_URL"}:
+    variables = given()
+    if not name_a_model(variables):
         with _progress("the embedded model"):
             model = stack.enter_context(LocalModel(log=folder / "model.log"))
-        variables = model.variables | {"EDGELOOP_MODEL": variables.get("EDGELOOP_MODEL", "survey")}
+        variables = {"EDGELOOP_MODEL": "survey", **variables, **model.variables}
     token = secrets.token_urlsafe(24)
     with _progress("the edge (real workerd)"):
         edge = stack.enter_context(LocalEdge(variables=variables | {"EDGELOOP_TOKEN": token}))

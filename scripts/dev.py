@@ -3,18 +3,15 @@
 import os
 import secrets
 import signal
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 from scripts.local_edge import LocalEdge, LocalEdgeError
+from scripts.local_model import LocalModel, LocalModelError
 from scripts.setup import ROOT, VENV
+from scripts.variables import given, name_a_model
 
 HOME = ROOT / ".edgeloop" / "dev"
-# What the Worker reads, and a person may set; see src/edge/settings.py.
-VARIABLES = ("PROVIDER", "BASE_URL", "MODEL", "API_KEY", "TOKEN", "SYSTEM", "FETCH_HOSTS")
 
 
 def _port(name: str, default: int) -> int:
@@ -24,11 +21,6 @@ def _port(name: str, default: int) -> int:
     return int(text)
 
 
-def _given() -> dict[str, str]:
-    names = [f"EDGELOOP_{name}" for name in VARIABLES]
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
-
-
 def _token() -> str:
     """The token of earlier runs, so that an agent's page or a shell left open goes on working."""
     path = HOME / "token"
@@ -36,45 +28,6 @@ def _token() -> str:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii")
-
-
-# --- the embedded model --------------------------------------------------------------------------------------------
-
-
-def _start_model(port: int) -> subprocess.Popen[bytes]:
-    command = [str(VENV / "bin" / "edgeloop"), "model", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with (HOME / "model.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "scripts.leash", *command],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _await_model(model: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and model.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    log = (HOME / "model.log").read_text(encoding="utf-8", errors="replace")
-    raise SystemExit(
-        f"dev: the embedded model did not start (is its port taken? EDGELOOP_MODEL_PORT):\n{log[-2000:]}"
-    )
-
-
-def _stop_model(model: subprocess.Popen[bytes]) -> None:
-    assert model.stdin is not None
-    model.stdin.close()
-    model.wait()
-
-
-# --- the whole -----------------------------------------------------------------------------------------------------
 
 
 def _greeting(edge: LocalEdge, variables: dict[str, str]) -> str:
@@ -124,24 +77,22 @@ def main() -> int:
     _end_like_ctrl_c()
     HOME.mkdir(parents=True, exist_ok=True)
     edge_port, model_port = _port("EDGELOOP_PORT", 8787), _port("EDGELOOP_MODEL_PORT", 8788)
-    variables = {"EDGELOOP_TOKEN": _token(), **_given()}
-    model = None
+    variables = {"EDGELOOP_TOKEN": _token(), **given()}
     try:
-        if not variables.keys() & {"EDGELOOP_PROVIDER", "EDGELOOP_BASE_URL"}:
-            url = f"http://127.0.0.1:{model_port}"
-            model = _start_model(model_port)
-            _await_model(model, url)
-            local = {"EDGELOOP_PROVIDER": "anthropic", "EDGELOOP_BASE_URL": url, "EDGELOOP_API_KEY": "local"}
-            variables = {"EDGELOOP_MODEL": "survey", **variables, **local}
-        return _serve(variables, edge_port)
+        if name_a_model(variables):
+            return _serve(variables, edge_port)
+        with LocalModel(log=HOME / "model.log", port=model_port) as model:
+            return _serve({"EDGELOOP_MODEL": "survey", **variables, **model.variables}, edge_port)
     except LocalEdgeError as error:
         print(f"dev: {error}", file=sys.stderr)
         return 1
+    except LocalModelError as error:
+        print(
+            f"dev: {error}\nIs port {model_port} taken? EDGELOOP_MODEL_PORT names another.", file=sys.stderr
+        )
+        return 1
     except KeyboardInterrupt:
         return 0
-    finally:
-        if model is not None:
-            _stop_model(model)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the embedded model server beside a local edge, on a free port, and ends it for sure.
+"""Runs the embedded model server beside a local edge, and ends it for sure.
 
 Knows how it is started and found ready; nothing of what it says.
 """
@@ -22,11 +22,12 @@ class LocalModelError(Exception):
 
 
 class LocalModel:
-    """The embedded model server, as a context. `log` is the file that it writes to."""
+    """The embedded model server, as a context. `log` is the file that it writes to; `port` 0 takes a free one."""
 
-    def __init__(self, *, log: Path) -> None:
+    def __init__(self, *, log: Path, port: int = 0) -> None:
         self.url = ""
         self._log = log
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -39,12 +40,11 @@ class LocalModel:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What tells an edge to talk to it."""
+        """What tells an edge to talk to it; which of its models is for the edge to say."""
         return {
             "EDGELOOP_PROVIDER": "anthropic",
             "EDGELOOP_BASE_URL": self.url,
             "EDGELOOP_API_KEY": "local",
-            "EDGELOOP_MODEL": "survey",
         }
 
     def start(self) -> Self:
@@ -53,7 +53,7 @@ class LocalModel:
         Raises:
             LocalModelError: it ended, or took too long; nothing is left running.
         """
-        command = [str(VENV / "bin" / "edgeloop"), "model", "serve", "--port", "0"]
+        command = [str(VENV / "bin" / "edgeloop"), "model", "serve", "--port", str(self._port)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "scripts.leash", *command],
