@@ -73,14 +73,15 @@ class EdgeTools:
                 f"{parts.netloc or args.url!r} may not be reached; allowed: {', '.join(self.fetch_hosts)}"
             )
         abort = js.AbortController.new()
+        # The transport alone: a client's cookies, redirects and proxies are of no use here and cost half of a tool's start.
+        request = httpx.Request("GET", args.url, headers={"accept": "*/*", "user-agent": "edgeloop"})
         try:
-            client = httpx.AsyncClient(transport=FetchTransport(abort), timeout=None)
-            async with client, client.stream("GET", args.url) as response:
-                body = b""
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > FETCH_BYTES:
-                        break
+            response = await FetchTransport(abort).handle_async_request(request)
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > FETCH_BYTES:
+                    break
         except httpx.HTTPError as error:
             raise ToolFault(f"The request failed: {error}") from error
         finally:
