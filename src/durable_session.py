@@ -292,7 +292,7 @@ class DurableSession(DurableObject):
 
     async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: ARG002
         """A client went. The turn goes on; what it was running waits for it."""
-        # Answering the close is ours to do: without it the client's close times out (local-runtime.md).
+        # Answering the close is ours to do: without it the client's close times out.
         sockets.close(ws, 1000, "bye")
         self._left(ws)
 

@@ -1,8 +1,8 @@
 """httpx over the runtime's `fetch`.
 
-Stock httpx opens sockets, and on this runtime asyncio has no TLS and production refuses sockets to Cloudflare's own addresses
-(platform.md, "HTTP clients"). So requests go through this transport, and everything above it is plain httpx. Bodies of either
-direction are read here too, in bounds.
+Stock httpx opens sockets, and on this runtime asyncio has no TLS and production refuses sockets to Cloudflare's own addresses.
+So requests go through this transport, and everything above it is plain httpx. Bodies of either direction are read here too, in
+bounds.
 """
 
 from collections.abc import AsyncIterator

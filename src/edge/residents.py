@@ -1,6 +1,6 @@
 """What is kept in memory of the sessions of this isolate: one table, bounded by what it holds, rebuilt from the logs at need.
 
-Not in the objects: an evicted object lingers until the JS engine collects it, with all it holds (platform.md, measured: heap
+Not in the objects: an evicted object lingers until the JS engine collects it, with all it holds (measured: heap
 74.9 MiB after five cycles of 300 objects, 36 with a table like this one). All agents of an isolate share 128 MB.
 """
 

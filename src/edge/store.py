@@ -1,7 +1,7 @@
 """The agent's own SQLite: the log, the newest snapshot, message ids, the recovery row. Statements and nothing else.
 
 Rows written are the bill, so events recorded together are one row, and no table has a second index. The SDK's wrapper costs
-ten times the raw handle (platform.md, section 2), so the raw one is used.
+several times the raw handle (measured), so the raw one is used.
 """
 
 import secrets

@@ -1,6 +1,6 @@
 """Paces how fast sessions are opened, so that a storm of reconnecting clients does not stall the streams of the others.
 
-All sessions of an isolate share one thread, and to open one takes it for some milliseconds (platform.md, "Wake storms": 100
+All sessions of an isolate share one thread, and to open one takes it for some milliseconds (measured: 100
 streams beside 200 new objects had a p99 of 268 to 534 ms; paced at 40 a second, 31 to 59). Knows no clock and does not wait.
 """
 

@@ -1,6 +1,6 @@
 """Events and snapshots as stored text: JSON with a schema version, read back whatever version wrote it.
 
-One stored row is a batch: the events recorded together, as a JSON array (fewer rows are the bill: design.md section 4). Each
+One stored row is a batch: the events recorded together, as a JSON array (rows written are the bill). Each
 event carries the schema version that wrote it; `_UPGRADES` lifts old ones, one version at a time. `VERSIONS` says in a sentence
 what each version is; a test holds it complete.
 """

@@ -160,5 +160,5 @@ def stop(state: State, *, client: str | None) -> list[Event]:
 
 
 def call_id(step: int, block: int) -> str:
-    """Our own id of a call: providers' ids may be missing, repeated or reused (providers.md section 0)."""
+    """Our own id of a call: providers' ids may be missing, repeated or reused."""
     return f"{step}.{block}"

@@ -40,7 +40,7 @@ TurnEnd = Literal["done", "stopped", "failed", "refused", "truncated", "budget"]
 
 
 class Usage(Frozen):
-    """Tokens of one model call in the normal form of providers.md section 4. `None` means not reported, never zero."""
+    """Tokens of one model call in one normal form, whatever the provider calls them. `None` means not reported, never zero."""
 
     input_uncached: int | None = None
     cache_read: int | None = None

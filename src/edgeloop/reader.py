@@ -34,7 +34,7 @@ _RESTARTED: Op = {
     "message": "the model's answer started over after parts of it were complete",
     "retryable": True,
 }
-"""A proxy may send a second beginning (providers.md section 1.1). What was complete is in the log; it is kept and continued."""
+"""A proxy may send a second beginning. What was complete is in the log; it is kept and continued."""
 
 _MALFORMED: Op = {
     "op": "error",

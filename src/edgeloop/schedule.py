@@ -29,7 +29,7 @@ EDGE = "edge"
 LEASE_MS = 20_000
 """How long a model call may go unwatched: the alarm looks at it this often while it runs."""
 MAX_ATTEMPTS = 8
-"""Failed model calls in a row before the turn fails (providers.md section 3); any finished step resets the count."""
+"""Failed model calls in a row before the turn fails; any finished step resets the count."""
 MAX_TURN_STEPS = 200
 BACKOFF_BASE_MS = 500
 BACKOFF_CAP_MS = 60_000

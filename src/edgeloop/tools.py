@@ -56,7 +56,7 @@ class PlacedTool(Frozen):
 
 
 def may_start_early(spec: ToolSpec) -> bool:
-    """Whether a call may start while the model still talks (design.md section 6).
+    """Whether a call may start while the model still talks.
 
     A mutating call waits for the end of the model's message: the message may still end in an error or a refusal.
     """

@@ -1,7 +1,7 @@
 """The conversation as the model is to see it: a fold of the log into entries that, once made, never change.
 
 An entry is made when a step begins: only then is it certain what came before. So the list of entries only grows, and the request
-of step n is a prefix of the request of step n+1 (design.md, law 4). Knows no provider: `providers/` turns entries into bytes.
+of step n is a prefix of the request of step n+1. Knows no provider: `providers/` turns entries into bytes.
 """
 
 import re

@@ -10,7 +10,7 @@ import { TAG, URGENCY, eachRecord } from "./decoder.mjs";
 import { Recovery } from "./recovery.mjs";
 import { Timing } from "./timing.mjs";
 
-/** A read of a fast stream brings one delta (platform.md), and a frame costs more than all else: share it. */
+/** A read of a fast stream brings one delta, and a frame costs more than all else: share it. */
 const WINDOW_MS = 2;
 /** Bytes asked for per read. */
 const READ_BYTES = 64 << 10;

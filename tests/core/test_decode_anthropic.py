@@ -1,4 +1,4 @@
-"""Anthropic Messages: every rule of providers.md section 1.1 that the decoder keeps."""
+"""Anthropic Messages: every rule of its stream that the decoder keeps."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""OpenAI Chat, its imitators and Workers AI: the quirks of providers.md sections 1.3, 1.4 and 1.7, one by one."""
+"""OpenAI Chat, its imitators and Workers AI: their quirks, one by one."""
 
 import json
 from dataclasses import dataclass

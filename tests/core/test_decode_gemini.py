@@ -1,4 +1,4 @@
-"""Gemini's two APIs: providers.md sections 1.5 and 1.6."""
+"""Gemini's two APIs: every rule of their streams that the decoders keep."""
 
 import json
 from typing import Any

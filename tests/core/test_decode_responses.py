@@ -1,4 +1,4 @@
-"""OpenAI Responses: every rule of providers.md section 1.2 that the decoder keeps."""
+"""OpenAI Responses: every rule of its stream that the decoder keeps."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A provider's refusal as a typed error: the table of providers.md section 3, hostile bodies, and recorded ones."""
+"""A provider's refusal as a typed error: the table of classes, hostile bodies, and recorded ones."""
 
 import json
 from dataclasses import dataclass, field

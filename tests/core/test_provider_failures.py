@@ -1,4 +1,4 @@
-"""Refusals as typed errors (providers.md section 3). The bodies follow what providers document and were seen to send."""
+"""Refusals as typed errors. The bodies follow what providers document and were seen to send."""
 
 import json
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_refusal_has_its_class(case: Case) -> None:
-    """Class, whether to try again, and when, as providers.md section 3 says."""
+    """Class, whether to try again, and when."""
     body = case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode()
     error = from_answer(case.status, case.headers, body)
     assert (error.cls, error.retryable, error.retry_after_ms) == (case.cls, case.retryable, case.after)

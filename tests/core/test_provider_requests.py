@@ -1,6 +1,6 @@
 """What every adapter must do: keep the prefix, put the messages last, answer each call, echo only what is its own.
 
-Expected messages are written by hand from the providers' documentation (providers.md sections 1 and 2).
+Expected messages are written by hand from the providers' documentation.
 """
 
 import json
@@ -146,7 +146,7 @@ def test_foreign_and_broken_reasoning_stays_behind(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_provider_has_its_deadlines_and_dialect(name: str) -> None:
-    """The first byte may take minutes; the silence between two reads is bounded as in providers.md section 3."""
+    """The first byte may take minutes; the silence between two reads is bounded."""
     built = request(name, UserEntry(text="hi"))
     assert built.deadlines.first_ms == 300_000
     idle = {"anthropic": 120_000, "workers-ai": 120_000, "openai-responses": 600_000}

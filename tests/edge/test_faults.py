@@ -1,6 +1,6 @@
 """Every way a provider fails, in both dialects: each ends in a typed event, and in the retry or the end that its class asks for.
 
-Expectations are the classes of `edgeloop.events.ErrorClass`; how each is found is providers.md, sections 1 and 3.
+Expectations are the classes of `edgeloop.events.ErrorClass`; how each is found is in docs/design/providers.md.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The Anthropic Messages API, as a server: what it takes and refuses, its cache rules, its events (providers.md 1.1, 2.1)."""
+"""The Anthropic Messages API, as a server: what it takes and refuses, its cache rules, its events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

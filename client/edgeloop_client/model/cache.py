@@ -1,4 +1,4 @@
-"""The prompt cache, as the providers document it (providers.md section 2): what of a request's prefix was seen before.
+"""The prompt cache, as the providers document it: what of a request's prefix was seen before.
 
 Knows segments (bytes and their tokens), not dialects. Time comes in as a clock. Entries become readable only when the response
 that writes them begins (`Use.commit`), so parallel cold starts all pay.

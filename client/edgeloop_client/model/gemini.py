@@ -1,4 +1,4 @@
-"""Gemini generateContent, as a server: whole parts in CRLF events, signed calls, its shape of errors (providers.md 1.5, 2.3)."""
+"""Gemini generateContent, as a server: whole parts in CRLF events, signed calls, its shape of errors."""
 
 import json
 

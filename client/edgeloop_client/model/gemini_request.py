@@ -1,4 +1,4 @@
-"""Reads a generateContent request as strictly as the real API (providers.md 1.5), thought signatures included."""
+"""Reads a generateContent request as strictly as the real API, thought signatures included."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions, as a server: its cache rules and its chunks (providers.md 1.3, 2.2)."""
+"""OpenAI Chat Completions, as a server: its cache rules and its chunks."""
 
 import time
 

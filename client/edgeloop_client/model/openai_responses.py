@@ -1,4 +1,4 @@
-"""OpenAI Responses, as a server: its items and numbered events (providers.md 1.2). Its cache is Chat's."""
+"""OpenAI Responses, as a server: its items and numbered events. Its cache is Chat's."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Workers AI over REST, as a server: Chat's requests, its own envelope, and either shape of chunks (providers.md 1.7)."""
+"""Workers AI over REST, as a server: Chat's requests, its own envelope, and either shape of chunks."""
 
 import re
 from urllib.parse import unquote

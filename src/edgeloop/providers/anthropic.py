@@ -1,4 +1,4 @@
-"""Anthropic Messages: requests (providers.md sections 1.1 and 2.1). The decoder is the Rust dialect `anthropic`."""
+"""Anthropic Messages: requests. The decoder is the Rust dialect `anthropic`."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """What every provider adapter is: entries to bytes, a plan to a request, an error answer to a typed error. No fetch inside.
 
 A request's body is `head + messages joined by "," + tail`: the messages are encoded once, when their entry is made, and never
-again; they come last, so the body of step n without its tail is a byte prefix of step n+1's (design.md, law 4).
+again; they come last, so the body of step n without its tail is a byte prefix of step n+1's.
 """
 
 import json
@@ -19,7 +19,7 @@ Dialect = str
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all (0: none); providers.md section 3."""
+    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all (0: none)."""
 
     first_ms: int
     idle_ms: int

@@ -1,4 +1,4 @@
-"""A provider's refusal as a typed error: its class, whether trying again can help, and when (providers.md section 3)."""
+"""A provider's refusal as a typed error: its class, whether trying again can help, and when."""
 
 import json
 from collections.abc import Mapping

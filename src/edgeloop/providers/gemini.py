@@ -1,4 +1,4 @@
-"""Gemini generateContent: requests (providers.md section 1.5). The decoder is the Rust dialect `gemini`.
+"""Gemini generateContent: requests. The decoder is the Rust dialect `gemini`.
 
 Caching is implicit, so there is nothing to mark: the conversation comes last and only grows.
 """

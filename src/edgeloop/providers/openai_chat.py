@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions and the many servers that speak it: requests (providers.md sections 1.3, 1.4).
+"""OpenAI Chat Completions and the many servers that speak it: requests.
 
 The decoder is the Rust dialect `openai-chat`. Only what all these servers take is sent; the few that differ are told apart by
 their host, because they refuse the whole request over one unknown field.

@@ -1,4 +1,4 @@
-"""OpenAI Responses, stateless: requests (providers.md sections 1.2 and 2.2). The decoder is the Rust dialect `openai-responses`.
+"""OpenAI Responses, stateless: requests. The decoder is the Rust dialect `openai-responses`.
 
 Nothing is stored at the provider: every request carries the whole conversation, and the model's reasoning comes and goes
 encrypted, item by item, byte for byte.

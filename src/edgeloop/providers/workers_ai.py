@@ -1,4 +1,4 @@
-"""Workers AI: Chat requests over Cloudflare's REST API or the `AI` binding (providers.md section 1.7).
+"""Workers AI: Chat requests over Cloudflare's REST API or the `AI` binding.
 
 The base URL says which of three ways is meant; the decoder is the Rust dialect `workers-ai` for all of them:
 
