@@ -275,7 +275,10 @@ def _write_variables(path: Path, variables: Mapping[str, str]) -> Path:
     lines: list[str] = []
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name) or re.search(r"['\n\r]", value):
-            raise LocalEdgeError(f"variable {name!r}: the name or the value cannot be written to an env file")
+            raise LocalEdgeError(
+                f"variable {name!r} cannot be written to an env file: expected a name of capitals, and a value of one"
+                " line without single quotes"
+            )
         # dotenv takes single quotes literally, but its expander still looks for dollars.
         lines.append(f"{name}='{value.replace('$', chr(92) + '$')}'\n")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ the platform's alarm retries, which end.
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,8 +15,9 @@ import js
 from workers import DurableObject
 
 from edge import hot, pump, sockets
-from edge.agent import Agent, now_ms
+from edge.agent import Agent
 from edge.answers import error_frame, json_answer, refusal
+from edge.clock import now_ms
 from edge.convert import to_object, why
 from edge.http import body_of
 from edge.settings import Settings
@@ -207,7 +208,7 @@ class DurableSession(DurableObject):
             self._command(ws, frame, peer.client)
 
     @contextlib.contextmanager
-    def _owned(self, ws: Any) -> Iterator[None]:
+    def _owned(self, ws: Any) -> Generator[None]:
         try:
             yield
         except Refused as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 import js
 
+from edge.clock import now_ms
 from edge.convert import why
 from edge.hot import count_batch, count_tokens
 from edge.model_call import ModelCall
@@ -341,8 +342,3 @@ class Agent:
             task.cancel()
         _residents.drop(self._key)
         await self.store.delete()
-
-
-def now_ms() -> int:
-    """Milliseconds since the epoch; on this platform the clock stands still between I/O."""
-    return int(time.time() * 1000)

@@ -1,15 +1,21 @@
-"""Deadlines whose timers go with them.
+"""What time it is, and deadlines whose timers go with them.
 
 Not asyncio's (`timeout`, `wait_for`, `sleep`): on this runtime a cancelled one leaves its setTimeout behind (pyodide/webloop.py),
 and a pending timer keeps the object from hibernating. A 300 s deadline that was met after 1 s cost 299 s of wakefulness.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import js
 from pyodide.ffi import create_proxy
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch; on this platform the clock stands still between I/O."""
+    return int(time.time() * 1000)
 
 
 @asynccontextmanager

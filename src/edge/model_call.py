@@ -16,7 +16,7 @@ import httpx
 import js
 
 from edge import pump
-from edge.clock import deadline
+from edge.clock import deadline, now_ms
 from edge.convert import to_object
 from edge.hot import count_batch
 from edge.http import FetchTransport, is_readable
@@ -83,7 +83,7 @@ class ModelCall:
         A short wait is spent here. A long one is a failed attempt with a hint: people see why nothing comes, and the object
         sleeps until its alarm.
         """
-        while not isinstance(lease := self._limiter.admit(_now_ms(), random.random()), Lease):
+        while not isinstance(lease := self._limiter.admit(now_ms(), random.random()), Lease):
             if lease > HELD_MS:
                 error = local("rate_limit", "held back: the provider refused another call of this key")
                 self._fail(error.model_copy(update={"retry_after_ms": lease}))
@@ -113,7 +113,7 @@ class ModelCall:
 
     def _learn(self, headers: Mapping[str, str], error: StepError | None) -> None:
         if self._lease is not None:
-            self._limiter.answered(_now_ms(), headers, self._lease, error)
+            self._limiter.answered(now_ms(), headers, self._lease, error)
 
     async def _head(self, client: httpx.AsyncClient, sent: httpx.Request, request: Request) -> httpx.Response:
         try:
@@ -208,7 +208,3 @@ class ModelCall:
             timing=self._timing(),
         )
         self._report([*partial_blocks(reader.step, self.partial(), count_batch), failed])
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -4,13 +4,13 @@ A socket is *live* once its `hello` was answered; before, it gets no event. What
 attachment; the set of live sockets (`Live`, in JS, shared with the pump) is rebuilt from there on a wake.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from pyodide.ffi import JsException
 
 from edge import pump
+from edge.clock import now_ms
 from edge.convert import to_object
 from edgeloop.wire import ErrorFrame
 
@@ -62,7 +62,7 @@ class Sockets:
                 self.leave(other)
                 close(other, 1000, "replaced by a newer connection of this client")
         order = 1 + max((peer.order for _, peer in peers), default=0)
-        at = int(time.time() * 1000)
+        at = now_ms()
         ws.serializeAttachment(to_object({"client": client, "tools": tools, "order": order, "at": at}))
         self.live.add(ws, client)
         self._known = None
