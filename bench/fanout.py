@@ -131,6 +131,7 @@ class Fanout:
         self.bound("latency p99, 100 sessions x 3 viewers, edgeloop", 40.0)
         self.ratio("latency p99, 100 sessions x 3 viewers", "js pump", 1.3)
         self.bound(f"latency p99, 100 sessions, {WAKING} wake, edgeloop", 80.0)
+        self.ratio(f"latency p99, 100 sessions, {WAKING} wake", "js pump", 1.3)
 
     def full_speed_targets(self) -> None:
         mine = self.median("full speed, edgeloop")

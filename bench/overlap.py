@@ -18,7 +18,7 @@ from bench._load import Provider, load
 from bench.report import Report
 
 ROUNDS = int(os.environ.get("ROUNDS", "1" if os.environ.get("QUICK") == "1" else "3"))
-DIALECTS = ("anthropic", "openai", "openai-responses", "gemini", "workers-ai")
+DIALECTS: tuple[str, ...] = ("anthropic", "openai", "openai-responses", "gemini", "workers-ai")
 BOUND_MS = 5_500.0
 WITHIN = 1.02
 START_MEDIAN_MS = 10.0
@@ -107,7 +107,7 @@ def main() -> None:
             ),
         }
         running = start([*(partial(contestants.edgeloop, dialect) for dialect in DIALECTS), *peers.values()])
-        ours = dict(zip(DIALECTS, running, strict=False))
+        ours: dict[str, Contestant] = dict(zip(DIALECTS, running, strict=False))
         entries = entries_of(ours, dict(zip(peers, running[len(DIALECTS) :], strict=True)), provider)
         overlap = Overlap(report, provider)
         report.progress("warming up")

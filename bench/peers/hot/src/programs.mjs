@@ -6,6 +6,7 @@ import { instantiate, Kernels, withTable } from "./hot/kernels.mjs";
 const kernels = new Kernels(module, withTable(table));
 const texts = new Map();
 const NOTHING = new Uint8Array(0);
+const encoder = new TextEncoder();
 
 /** Keep texts (Uint8Array each), as bytes, as strings and as the frames that kernels take. */
 export function put(name, bytes) {
@@ -34,6 +35,20 @@ function frames(parts) {
 const total = (items, f) => items.reduce((sum, item) => sum + f(item), 0);
 const lines = (text) => text.split("\n");
 
+const framed = new Map();
+
+/** A conversation of these blocks, one call each; every fifth is about the same file. Answers its plans' bytes. */
+function judge(bytes, role) {
+  const key = `${role}`;
+  if (framed.get(key)?.bytes !== bytes) {
+    const path = (i) => encoder.encode(`file ${i % 5}`);
+    const block = (text, i) => frames([Uint8Array.of(role), NOTHING, NOTHING, path(i), NOTHING, text]);
+    framed.set(key, { bytes, blocks: bytes.map(block) });
+  }
+  kernels.call("analysis_open", NOTHING, 1, 6 << 20);
+  return total(framed.get(key).blocks, (block) => kernels.call("analysis_enter", block, 1, 1));
+}
+
 const programs = {
   nothing: () => 0,
   "count-load": () => kernels.call("count_tokens", NOTHING),
@@ -45,7 +60,7 @@ const programs = {
       new Uint8Array(wasm.memory.buffer, address, data.length).set(data);
     };
     give(new Uint8Array(table));
-    wasm.count_load(table.byteLength);
+    wasm.count_load(0, table.byteLength);
     for (const text of bytes) {
       give(text);
       wasm.count_tokens(text.length);
@@ -60,6 +75,11 @@ const programs = {
   merge: ({ frames }) => kernels.call("merge3", frames, 0, 0),
   "node-diff3": ({ strings: [base, ours, theirs] }, rivals) =>
     rivals.merge(lines(ours), lines(base), lines(theirs)).result.length,
+  // Texts are only looked up, results are also put in shapes and sketched; all are counted where they fold.
+  "judge-texts": ({ bytes }) => judge(bytes, 0),
+  "judge-results": ({ bytes }) => judge(bytes, 2),
+  templates: ({ bytes }) => total(bytes, (text) => kernels.call("analysis_templates", text)),
+  sketch: ({ bytes }) => total(bytes, (text) => kernels.call("analysis_sketch", text)),
   growing: ({ bytes }) => {
     const handle = kernels.call("growing_new", NOTHING);
     const answer = bytes.reduce((_, text) => kernels.call("growing_append", text, handle), 0);
@@ -67,11 +87,11 @@ const programs = {
     return answer;
   },
 };
-const OURS = new Set(["nothing", "memory", "count-load", "count", "unified", "merge", "growing"]);
+const RIVALS = new Set(["gpt-tokenizer", "ai-tokenizer", "fast-myers", "node-diff3"]);
 
 /** Run a program `times` over; answers what it answered last. */
 export async function run(program, name, times) {
-  const rivals = OURS.has(program) ? null : await import("./rivals.mjs");
+  const rivals = RIVALS.has(program) ? await import("./rivals.mjs") : null;
   let answer = 0;
   for (let i = 0; i < times; i += 1) answer = programs[program](texts.get(name), rivals);
   return answer;

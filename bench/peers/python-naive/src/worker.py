@@ -1,4 +1,4 @@
-"""The straightforward Python handler per chunk: read, split lines, json.loads, one frame per delta. Nothing kept, nothing checked."""
+"""The straightforward Python handler per chunk: read, split lines, json.loads, one frame per delta. Nothing kept or checked."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ class Pump(DurableObject):
         init = to_js({"status": 101, "webSocket": client}, dict_converter=js.Object.fromEntries)
         return js.Response.new(None, init)
 
-    async def webSocketMessage(self, ws: Any, message: str) -> None:  # noqa: ARG002
+    async def webSocketMessage(self, ws: Any, message: str) -> None:  # noqa: ARG002, N802
         """Ask the model and stream its answer."""
         asked = {"model": "bench", "stream": True, "messages": [{"role": "user", "content": message}]}
         init = {
@@ -53,7 +53,7 @@ class Pump(DurableObject):
             for viewer in viewers:
                 viewer.send(frame)
 
-    async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: ARG002
+    async def webSocketClose(self, ws: Any, code: int, reason: str, clean: bool) -> None:  # noqa: ARG002, N802
         """Answer the close."""
         ws.close(1000, "bye")
 
