@@ -75,12 +75,12 @@ class Bench:
 
     def seconds(self, program: str, name: str) -> float:
         """Seconds of one run, of as many at a time as take long enough to be told."""
-        key = (program, name)
-        if key not in self._times:
-            self.first(program, name)
-            self._times[key] = max(1, round(_ENOUGH / max(self.first(program, name), 1e-5)))
-        times = self._times[key]
-        return (self._cost(program, name, times)[0] - self._empty) / times
+        times = self._times.get((program, name), 1)
+        while (cost := self._cost(program, name, times)[0] - self._empty) < _ENOUGH:
+            # The first runs are slow (nothing is compiled yet), so the number is found by doing.
+            times *= 2
+        self._times[program, name] = times
+        return cost / times
 
     def contestant(self, program: str, name: str) -> Contestant:
         """A program over texts as a contestant."""

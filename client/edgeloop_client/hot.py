@@ -6,7 +6,7 @@ instance is made and given up.
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wasmtime
 
@@ -14,14 +14,20 @@ from edgeloop.analysis import Analysis
 from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 HOT = Path(__file__).resolve().parents[2] / "src" / "hot"
+Pattern = Literal["o200k", "cl100k"]
 _REFUSED = 0xFFFFFFFF
 
 
 class WasmDoor:
-    """One instance of edgeloop.wasm, made on the first call and again after a trap."""
+    """One instance of edgeloop.wasm, made on the first call and again after a trap.
 
-    def __init__(self, folder: Path = HOT) -> None:
+    It counts o200k_base unless given another vocabulary's table (`rust-wasm/data`) and pattern.
+    """
+
+    def __init__(self, folder: Path = HOT, *, table: Path | None = None, pattern: Pattern = "o200k") -> None:
         self._folder = folder
+        self._table = table or folder / "o200k.bin"
+        self._pattern = pattern
         self._engine = wasmtime.Engine()
         self._module: wasmtime.Module | None = None
         self._store: wasmtime.Store | None = None
@@ -64,7 +70,7 @@ class WasmDoor:
         if start := self._exports.get("__wbindgen_start"):
             start(store)
         self._store = store
-        if answer := self.call("count_load", (self._folder / "o200k.bin").read_bytes()):
+        if answer := self.call("count_load", self._table.read_bytes(), int(self._pattern == "cl100k")):
             raise KernelRefused(f"token table refused with {answer}")
         return store
 

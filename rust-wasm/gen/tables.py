@@ -4,7 +4,7 @@ Run by hand when a vocabulary or tiktoken changes, from the repository's root, o
 `.venv/bin/python rust-wasm/gen/tables.py`. Sources: the ranks in npm's `tiktoken`, and tiktoken itself, which is
 asked for the class of every code point so that our Unicode version is its Unicode version by construction.
 
-`src/hot/<name>.bin`: 256 bytes, the token id of each single byte; then six planes of n bytes each, row i saying
+`src/hot/o200k.bin`, and `rust-wasm/data/cl100k.bin` for those who want it: 256 bytes, the token id of each single byte; then six planes of n bytes each, row i saying
 that token 256 + i is the merge (left id, right id): the high bytes of the left and of the right ids, the middle
 ones, the low ones. Planes, because equal bytes then stand together and the upload compresses to 0.73 MB.
 
@@ -87,6 +87,7 @@ def class_table() -> bytes:
 def main() -> None:
     outputs = {
         ROOT / "src" / "hot" / "o200k.bin": merge_planes(load_ranks("o200k_base")),
+        ROOT / "rust-wasm" / "data" / "cl100k.bin": merge_planes(load_ranks("cl100k_base")),
         ROOT / "rust-wasm" / "core" / "src" / "count" / "classes.bin": class_table(),
     }
     for path, data in outputs.items():

@@ -78,6 +78,6 @@ export class Kernels {
 
 /** `setUp` that loads the o200k table (ArrayBuffer). */
 export const withTable = (table) => (kernels) => {
-  const answer = kernels.call("count_load", new Uint8Array(table));
+  const answer = kernels.call("count_load", new Uint8Array(table), 0);
   if (answer !== 0) throw new KernelRefused(`token table refused with ${answer}`);
 };

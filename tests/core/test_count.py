@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from edgeloop.kernels import KernelRefused, KernelTrapped
+from edgeloop.kernels import KernelRefused, KernelTrapped, utf8
 from edgeloop_client import hot
 from tests.support.tokens import ROOT, expected_count, oracle, random_texts, sample_texts
 
@@ -47,6 +47,20 @@ def test_random_texts_count_as_tiktoken_does() -> None:
     """Seeded random strings, from code-like ASCII to any code point."""
     texts = list(random_texts(1_000_000 if FULL else 10_000))
     wrong = [text for text in texts if hot.count_tokens(text) != expected_count(text)]
+    assert wrong == []
+
+
+def test_cl100k_counts_as_tiktoken_does() -> None:
+    """The optional vocabulary: samples, random strings, files and code points."""
+    door = hot.WasmDoor(table=ROOT / "rust-wasm" / "data" / "cl100k.bin", pattern="cl100k")
+    codes = range(0, 0x110000, 1 if FULL else 127)
+    characters = [chr(code) for code in codes if not 0xD800 <= code < 0xE000]
+    texts = [*sample_texts(), *random_texts(1_000_000 if FULL else 5_000, seed=2)]
+    texts += [path.read_text(encoding="utf-8", errors="replace") for path in corpus()]
+    texts += [f"a{character}b {character}'s {character}1" for character in characters] + characters
+    wrong = [
+        text for text in texts if door.call("count_tokens", utf8(text)) != expected_count(text, "cl100k_base")
+    ]
     assert wrong == []
 
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use edgeloop_core::count::{Counter, Growing, Pairs, TableError};
+use edgeloop_core::count::{Counter, Growing, Pairs, Pattern, TableError};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buffers::{trim, with_input, write_output};
@@ -18,13 +18,15 @@ thread_local! {
 }
 
 /// Load the token table that is in the input: 0, or 1 for a wrong size, 2 for an impossible id.
+/// `pattern`: 0 that of o200k_base, 1 that of cl100k_base.
 #[wasm_bindgen]
-pub fn count_load(len: u32) -> u32 {
+pub fn count_load(pattern: u32, len: u32) -> u32 {
+    let pattern = if pattern == 0 { Pattern::O200k } else { Pattern::Cl100k };
     let pairs = with_input(len, Pairs::new);
     // The caches may then lie where the table's bytes were.
     trim();
     match pairs {
-        Ok(pairs) => COUNTER.with_borrow_mut(|slot| *slot = Some(Counter::new(pairs))),
+        Ok(pairs) => COUNTER.with_borrow_mut(|slot| *slot = Some(Counter::with_pattern(pairs, pattern))),
         Err(TableError::Size(_)) => return 1,
         Err(TableError::Forward(_)) => return 2,
     }

@@ -24,18 +24,38 @@ use lanes::{Block, WIDTH};
 use long::LongCache;
 pub use pairs::{Pairs, TableError};
 
+/// How a vocabulary splits text into pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// o200k_base and o200k_harmony; the fast one.
+    O200k,
+    Cl100k,
+}
+
 /// Counts tokens; of fixed size: the merge table (2 MB) and the caches (1.6 MB).
 pub struct Counter {
     pairs: Pairs,
+    pattern: Pattern,
     cache: Cache,
     long: LongCache,
     merger: Merger,
 }
 
 impl Counter {
-    /// Count by these merges.
+    /// Count by these merges, with the pattern of o200k_base.
     pub fn new(pairs: Pairs) -> Self {
-        Self { pairs, cache: Cache::default(), long: LongCache::default(), merger: Merger::default() }
+        Self::with_pattern(pairs, Pattern::O200k)
+    }
+
+    /// Count by these merges and this pattern.
+    pub fn with_pattern(pairs: Pairs, pattern: Pattern) -> Self {
+        Self {
+            pairs,
+            pattern,
+            cache: Cache::default(),
+            long: LongCache::default(),
+            merger: Merger::default(),
+        }
     }
 
     /// Tokens of `text`, where invalid UTF-8 counts as the replacement characters it would be shown as.
@@ -69,9 +89,12 @@ impl Counter {
         let mut at = 0;
         let mut text = Cow::Borrowed(text);
         let mut valid = false;
+        let fast = self.pattern == Pattern::O200k;
         while at < text.len() {
             let (block, start) = (Block::at(&text, at), at);
-            while let Some(length) = ascii::piece_length(&block, at - start, &text, at) {
+            while let Some(length) =
+                fast.then(|| ascii::piece_length(&block, at - start, &text, at)).flatten()
+            {
                 let count = self.count_piece(&text, at, at + length);
                 at += length;
                 if !tell(at, count) {
@@ -88,7 +111,10 @@ impl Counter {
                 text = replaced(text, at);
                 valid = true;
             }
-            let end = split::piece_end(&text, at);
+            let end = match self.pattern {
+                Pattern::O200k => split::piece_end(&text, at),
+                Pattern::Cl100k => split::piece_end_cl100k(&text, at),
+            };
             let count = self.count_piece(&text, at, end);
             at = end;
             if !tell(at, count) {

@@ -17,15 +17,46 @@ pub fn piece_end(bytes: &[u8], start: usize) -> usize {
     if let Some(end) = word_end(bytes, start, class, length) {
         return contraction_end(bytes, end);
     }
+    other_end(bytes, start, class, length, b"\r\n/")
+}
+
+/// The same for cl100k_base's pattern, whose words do not care about case and stand apart from contractions:
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|` and white space as above.
+pub fn piece_end_cl100k(bytes: &[u8], start: usize) -> usize {
+    let contraction = contraction_end(bytes, start);
+    if contraction > start {
+        return contraction;
+    }
+    let (class, length) = class_at(bytes, start);
+    let word = if is_prefix(class) { start + length } else { start };
+    let end = skip_letters(bytes, word);
+    if end > word {
+        return end;
+    }
+    other_end(bytes, start, class, length, b"\r\n")
+}
+
+fn skip_letters(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        let (class, length) = class_at(bytes, at);
+        if !is_letter(class) {
+            return at;
+        }
+        at += length;
+    }
+}
+
+/// Numbers, symbols and white space.
+fn other_end(bytes: &[u8], start: usize, class: u8, length: usize, tail: &[u8]) -> usize {
     if class & NUMBER != 0 {
         return number_end(bytes, start + length);
     }
     if is_symbol(class) {
-        return symbols_end(bytes, start + length);
+        return symbols_end(bytes, start + length, tail);
     }
     let (second, width) = class_at(bytes, start + length);
     if bytes[start] == b' ' && width > 0 && is_symbol(second) {
-        return symbols_end(bytes, start + length + width);
+        return symbols_end(bytes, start + length + width, tail);
     }
     space_end(bytes, start)
 }
@@ -120,8 +151,8 @@ fn number_end(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The rest of `[^\s\p{L}\p{N}]+`, then `[\r\n/]*`.
-fn symbols_end(bytes: &[u8], mut at: usize) -> usize {
+/// The rest of `[^\s\p{L}\p{N}]+`, then any bytes of `tail`.
+fn symbols_end(bytes: &[u8], mut at: usize, tail: &[u8]) -> usize {
     loop {
         let (class, length) = class_at(bytes, at);
         if length == 0 || !is_symbol(class) {
@@ -129,7 +160,7 @@ fn symbols_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += length;
     }
-    while matches!(bytes.get(at), Some(b'\r' | b'\n' | b'/')) {
+    while bytes.get(at).is_some_and(|byte| tail.contains(byte)) {
         at += 1;
     }
     at
