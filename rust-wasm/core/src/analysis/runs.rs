@@ -8,7 +8,7 @@ use std::ops::Range;
 use memchr::{memchr, memrchr};
 
 use super::bytes::newlines;
-use super::index::Index;
+use super::index::{Index, Place};
 use super::store::Store;
 use crate::diff::{common_prefix, common_suffix, line};
 
@@ -30,7 +30,8 @@ pub struct Run {
 /// Walk the block, whose lines that are new are put into the index; `tell` gets the runs, in order.
 pub fn find(store: &Store, index: &mut Index, id: u32, mut tell: impl FnMut(&Run)) {
     let Some(block) = store.get(id) else { return };
-    let (start, text) = (block.range.start, store.text(block.range.clone()));
+    let Range { start, end: last } = block.range;
+    let text = store.text(start..last);
     let (mut at, mut number, mut floor, mut before) = (0, 1, 0, None);
     while at < text.len() {
         let (length, digest) = line(&text[at..]);
@@ -48,7 +49,7 @@ pub fn find(store: &Store, index: &mut Index, id: u32, mut tell: impl FnMut(&Run
             let again = before.replace(digest) == Some(digest);
             if let Some(run) = known
                 .filter(|_| !again)
-                .and_then(|place| grow(store, place.at, place.line, here, start + floor as u32))
+                .and_then(|place| grow(store, place, here, start + floor as u32..last))
             {
                 tell(&run);
                 floor = (run.range.end - start) as usize;
@@ -60,25 +61,27 @@ pub fn find(store: &Store, index: &mut Index, id: u32, mut tell: impl FnMut(&Run
     }
 }
 
-/// The longest run of whole lines through the equal lines at `source` and `here`, not before `floor`.
-fn grow(store: &Store, source: u32, line: u32, here: u32, floor: u32) -> Option<Run> {
+/// The longest run of whole lines of `within` through the equal lines at `place` and `here`.
+fn grow(store: &Store, place: Place, here: u32, within: Range<u32>) -> Option<Run> {
+    let source = place.at;
     let (from_id, from) = store.holder(source)?;
-    let (_, into) = store.holder(here)?;
-    let back = backward(store, from.range.start..source, floor..here);
+    let back = backward(store, from.range.start..source, within.start..here);
     // A run must not overlap its source.
     let most = here - source - back;
-    let forward = forward(store, source..from.range.end, here..into.range.end, most);
+    let forward = forward(store, source..from.range.end, here..within.end, most);
+    if ((back + forward) as usize) < SHORTEST {
+        return None;
+    }
     let head = source - back..source;
-    let first = line - newlines(store.text(head.clone())) as u32;
+    let first = place.line - newlines(store.text(head.clone())) as u32;
     let whole = store.text(head.start..source + forward);
     let lines = newlines(whole) as u32 + u32::from(!whole.ends_with(b"\n"));
-    let run = Run {
+    Some(Run {
         range: here - back..here + forward,
         from: head.start,
         source: from_id,
         lines: first..first + lines,
-    };
-    (run.range.len() >= SHORTEST).then_some(run)
+    })
 }
 
 /// How far the equal lines go on before these ends.

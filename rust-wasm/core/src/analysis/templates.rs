@@ -18,38 +18,48 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
+use crate::diff::equal;
+
 const SHORTEST: usize = 3;
 const MOST_FIELDS: usize = 64;
 /// Two different characters each, so that none can arise where a part of the shape meets a place.
 const MARKS: [&str; 4] = ["{}", "<>", "()", "[]"];
 
-/// A field of the first line of a run, and how much of it all lines share.
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    start: usize,
-    end: usize,
+/// What the lines of a run share: the fields of its first line.
+#[derive(Debug, Default)]
+struct Shape {
+    /// Where each field ends; it starts after the one before.
+    ends: Vec<usize>,
     /// Shared bytes at its beginning and end; `None`: all lines have this very field.
-    shared: Option<(usize, usize)>,
+    shared: Vec<Option<(usize, usize)>>,
 }
 
-impl Field {
-    fn shared_bytes(&self) -> usize {
-        1 + self.shared.map_or(self.end - self.start, |(prefix, suffix)| prefix + suffix)
+impl Shape {
+    fn begin(&mut self, ends: &mut Vec<usize>) {
+        std::mem::swap(&mut self.ends, ends);
+        self.shared.clear();
+        self.shared.resize(self.ends.len(), None);
     }
+}
+
+/// The fields of a line or text, given where the first starts and where each ends.
+fn spans(start: usize, ends: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    let starts = std::iter::once(start).chain(ends.iter().map(|end| end + 1));
+    starts.zip(ends).map(|(start, &end)| start..end)
 }
 
 /// Find the runs; `tell` gets the range and the replacement of each, in order.
 pub fn fold(text: &[u8], mut tell: impl FnMut(Range<usize>, Vec<u8>)) {
-    let (mut shape, mut fields, mut merged) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut shape, mut ends, mut narrowed) = (Shape::default(), Vec::new(), Vec::new());
     let (mut start, mut at, mut count) = (0, 0, 0);
     for newline in memchr_iter(b'\n', text) {
-        split(text, at..newline, &mut fields);
-        if count > 0 && join(text, &shape, &fields, &mut merged) {
-            std::mem::swap(&mut shape, &mut merged);
+        split(text, at..newline, &mut ends);
+        if count > 0 && join(text, start, &shape, at, &ends, &mut narrowed) {
+            std::mem::swap(&mut shape.shared, &mut narrowed);
             count += 1;
         } else {
             finish(text, start..at, count, &shape, &mut tell);
-            std::mem::swap(&mut shape, &mut fields);
+            shape.begin(&mut ends);
             (start, count) = (at, 1);
         }
         at = newline + 1;
@@ -107,46 +117,65 @@ fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
     text.windows(mark.len()).position(|window| window == mark)
 }
 
-fn split(text: &[u8], line: Range<usize>, fields: &mut Vec<Field>) {
-    fields.clear();
-    let mut start = line.start;
-    for at in line.clone() {
-        if text[at] == b' ' {
-            fields.push(Field { start, end: at, shared: None });
-            start = at + 1;
-            if fields.len() > MOST_FIELDS {
-                return;
-            }
+/// Where the fields of a line end; of a line with too many of them, not all.
+fn split(text: &[u8], line: Range<usize>, ends: &mut Vec<usize>) {
+    ends.clear();
+    let (chunks, rest) = text[line.clone()].as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut found = spaces(u64::from_le_bytes(*chunk));
+        while found != 0 {
+            ends.push(line.start + 8 * number + found.trailing_zeros() as usize / 8);
+            found &= found - 1;
+        }
+        if ends.len() > MOST_FIELDS {
+            return;
         }
     }
-    fields.push(Field { start, end: line.end, shared: None });
+    let start = line.end - rest.len();
+    ends.extend(rest.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| start + at));
+    ends.push(line.end);
 }
 
-/// Whether a line goes with a shape; if so `merged` is the shape of all.
-fn join(text: &[u8], shape: &[Field], fields: &[Field], merged: &mut Vec<Field>) -> bool {
-    if shape.len() != fields.len() || shape.len() > MOST_FIELDS {
+/// The top bit of every byte that is a space.
+fn spaces(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let other = word ^ 0x2020_2020_2020_2020;
+    !(((other & LOW) + LOW) | other | LOW)
+}
+
+/// Whether the line at `at` goes with a shape whose first line is at `start`; `narrowed` is then what all share.
+fn join(
+    text: &[u8],
+    start: usize,
+    shape: &Shape,
+    at: usize,
+    ends: &[usize],
+    narrowed: &mut Vec<Option<(usize, usize)>>,
+) -> bool {
+    let [.., last] = ends else { return false };
+    let [.., first_last] = shape.ends[..] else { return false };
+    if shape.ends.len() != ends.len() || ends.len() > MOST_FIELDS {
         return false;
     }
-    merged.clear();
-    let mut shared = 0;
-    for (field, other) in shape.iter().zip(fields) {
-        let field = Field { shared: narrow(text, field, other), ..*field };
-        shared += field.shared_bytes();
-        merged.push(field);
+    narrowed.clear();
+    let mut bytes = 0;
+    for ((mine, theirs), shared) in spans(start, &shape.ends).zip(spans(at, ends)).zip(&shape.shared) {
+        let length = mine.len();
+        let shared = narrow(&text[mine], &text[theirs], *shared);
+        bytes += 1 + shared.map_or(length, |(prefix, suffix)| prefix + suffix);
+        narrowed.push(shared);
     }
-    let bytes = |fields: &[Field]| fields[fields.len() - 1].end + 1 - fields[0].start;
     // Two fifths of the longer one.
-    shared * 5 >= bytes(shape).max(bytes(fields)) * 2
+    bytes * 5 >= (first_last - start).max(last - at) * 2
 }
 
+/// What two fields share within what is shared already.
 #[inline]
-fn narrow(text: &[u8], field: &Field, other: &Field) -> Option<(usize, usize)> {
-    let (mine, theirs) = (&text[field.start..field.end], &text[other.start..other.end]);
-    let (prefix, suffix) = match field.shared {
-        None if mine == theirs => return None,
-        None => (mine.len(), mine.len()),
-        Some(shared) => shared,
-    };
+fn narrow(mine: &[u8], theirs: &[u8], shared: Option<(usize, usize)>) -> Option<(usize, usize)> {
+    if shared.is_none() && equal(mine, theirs) {
+        return None;
+    }
+    let (prefix, suffix) = shared.unwrap_or((mine.len(), mine.len()));
     let same = mine.iter().zip(theirs).take(prefix).take_while(|(a, b)| a == b).count();
     let prefix = (0..same).rev().find(|&at| !is_word(mine[at])).map_or(0, |at| at + 1);
     let room = suffix.min(mine.len().min(theirs.len()) - prefix);
@@ -166,7 +195,7 @@ fn finish(
     text: &[u8],
     range: Range<usize>,
     count: usize,
-    shape: &[Field],
+    shape: &Shape,
     tell: &mut impl FnMut(Range<usize>, Vec<u8>),
 ) {
     if count < SHORTEST {
@@ -178,23 +207,23 @@ fn finish(
 }
 
 /// Write the run `lines`, which began at `start` of the text that the shape was taken from.
-fn write(lines: &[u8], start: usize, count: usize, shape: &[Field]) -> Option<Vec<u8>> {
+fn write(lines: &[u8], start: usize, count: usize, shape: &Shape) -> Option<Vec<u8>> {
     let first = &lines[..memchr(b'\n', lines)?];
     let mark = MARKS.into_iter().find(|mark| find(first, mark.as_bytes()).is_none())?;
     let mut out = Vec::with_capacity(lines.len() / 2 + 32);
     out.extend_from_slice(format!("[{count}x").as_bytes());
-    let varies = shape.iter().any(|field| field.shared.is_some());
+    let varies = shape.shared.iter().any(Option::is_some);
     if varies {
         out.push(b' ');
         out.extend_from_slice(mark.as_bytes());
     }
     out.extend_from_slice(b"] ");
-    for (number, field) in shape.iter().enumerate() {
+    for (number, (span, shared)) in spans(start, &shape.ends).zip(&shape.shared).enumerate() {
         if number > 0 {
             out.push(b' ');
         }
-        let bytes = &first[field.start - start..field.end - start];
-        match field.shared {
+        let bytes = &first[span.start - start..span.end - start];
+        match *shared {
             None => out.extend_from_slice(bytes),
             Some((prefix, suffix)) => {
                 out.extend_from_slice(&bytes[..prefix]);
@@ -205,32 +234,32 @@ fn write(lines: &[u8], start: usize, count: usize, shape: &[Field]) -> Option<Ve
     }
     out.push(b'\n');
     if varies {
-        let mut at = 0;
-        for end in memchr_iter(b'\n', lines) {
-            row(&lines[at..end], shape, &mut out);
-            at = end + 1;
-        }
+        rows(lines, start, shape, &mut out);
     }
     Some(out)
 }
 
-/// What a line has at the shape's places.
-fn row(line: &[u8], shape: &[Field], out: &mut Vec<u8>) {
+/// What each line has at the shape's places.
+fn rows(lines: &[u8], start: usize, shape: &Shape, out: &mut Vec<u8>) {
+    // A field that all lines have is as long in each.
+    let fields: Vec<(usize, Option<(usize, usize)>)> =
+        spans(start, &shape.ends).map(|span| span.len()).zip(shape.shared.iter().copied()).collect();
     let mut at = 0;
-    let mut first = true;
-    for field in shape {
-        match field.shared {
-            None => at += field.end - field.start + 1,
-            Some((prefix, suffix)) => {
-                let end = memchr(b' ', &line[at..]).map_or(line.len(), |length| at + length);
-                if !first {
-                    out.push(b' ');
-                }
-                out.extend_from_slice(&line[at + prefix..end - suffix]);
-                first = false;
-                at = end + 1;
+    while at < lines.len() {
+        let mut first = true;
+        for (length, shared) in &fields {
+            let Some((prefix, suffix)) = shared else {
+                at += length + 1;
+                continue;
+            };
+            let rest = &lines[at..];
+            let end = rest.iter().position(|byte| matches!(byte, b' ' | b'\n')).unwrap_or(rest.len());
+            if !std::mem::take(&mut first) {
+                out.push(b' ');
             }
+            out.extend_from_slice(&rest[*prefix..end - suffix]);
+            at += end + 1;
         }
+        out.push(b'\n');
     }
-    out.push(b'\n');
 }
