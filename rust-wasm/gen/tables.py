@@ -4,9 +4,10 @@ Run by hand when a vocabulary or tiktoken changes, from the repository's root, o
 `.venv/bin/python rust-wasm/gen/tables.py`. Sources: the ranks in npm's `tiktoken`, and tiktoken itself, which is
 asked for the class of every code point so that our Unicode version is its Unicode version by construction.
 
-`src/hot/o200k.bin`, and `rust-wasm/data/cl100k.bin` for those who want it: 256 bytes, the token id of each single byte; then six planes of n bytes each, row i saying
-that token 256 + i is the merge (left id, right id): the high bytes of the left and of the right ids, the middle
-ones, the low ones. Planes, because equal bytes then stand together and the upload compresses to 0.73 MB.
+`src/hot/o200k.bin`, and `rust-wasm/data/cl100k.bin` for those who want it: 256 bytes, the token id of each single
+byte; then six planes of n bytes each, row i saying that token 256 + i is the merge (left id, right id): the high bytes
+of the left and of the right ids, the middle ones, the low ones. Planes, because equal bytes then stand together and
+the upload compresses to 0.73 MB.
 
 `rust-wasm/core/src/count/classes.bin`: 4,352 bytes, the block number of each run of 256 code points, then the
 blocks of 256 classes (the bits are explained in classes.rs).

@@ -5,8 +5,6 @@
 //! which matters more than the number of misses. A slot holds two entries, the one asked for last first.
 //! Longer pieces are in `long`.
 
-use super::lanes::words;
-
 /// The top byte of an entry's last word: count, then length. A length of 0 is an empty entry.
 const LENGTH: u32 = 56;
 const COUNT: u32 = 60;
@@ -23,39 +21,31 @@ impl Key {
     /// `None` where the piece has more than fifteen bytes.
     #[inline(always)]
     pub fn new(text: &[u8], start: usize, end: usize) -> Option<Self> {
-        let length = end - start;
-        let &[keep_low, keep_high] = MASKS.get(length)?;
-        let [low, high] = match text.get(start..).and_then(<[u8]>::first_chunk) {
-            Some(window) => words(window),
-            None => padded(&text[start..]),
-        };
-        let top = (length as u64) << LENGTH;
-        Some(if length < 8 {
-            Self::Short(low & keep_low | top)
-        } else {
-            Self::Medium([low, high & keep_high | top])
-        })
+        let length = (end - start) as u32;
+        let rest = text.get(start..)?;
+        let top = u64::from(length) << LENGTH;
+        match length {
+            0..8 => Some(Self::Short(low_bytes(word(rest), length) | top)),
+            8..16 => Some(Self::Medium([word(rest), low_bytes(word(rest.get(8..)?), length - 8) | top])),
+            _ => None,
+        }
     }
 }
 
-/// The last bytes of a text, where no sixteen are left.
-fn padded(rest: &[u8]) -> [u64; 2] {
-    let mut window = [0; 16];
-    window[..rest.len()].copy_from_slice(rest);
-    words(&window)
+/// The first eight bytes, with zeros where there are fewer.
+#[inline(always)]
+fn word(rest: &[u8]) -> u64 {
+    match rest.first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
 }
 
-/// The first n bytes of two words.
-static MASKS: [[u64; 2]; 16] = {
-    let mut masks = [[0; 2]; 16];
-    let mut length = 0;
-    while length < 16 {
-        let mask = (1_u128 << (8 * length)) - 1;
-        masks[length] = [mask as u64, (mask >> 64) as u64];
-        length += 1;
-    }
-    masks
-};
+/// The lowest `count` bytes (up to seven).
+#[inline(always)]
+fn low_bytes(word: u64, count: u32) -> u64 {
+    word & ((1 << (8 * count)) - 1)
+}
 
 /// Slots of each sort, as powers of two; a slot holds two entries.
 const SHORT_BITS: u32 = 15;

@@ -44,8 +44,8 @@ impl Block {
             block.upper |= lane.range(b'A', 26) << shift;
             block.lower |= lane.range(b'a', 26) << shift;
             block.digit |= lane.range(b'0', 10) << shift;
-            block.space |= (lane.range(b'\t', 5) | lane.range(b' ', 1)) << shift;
-            block.newline |= (lane.range(b'\n', 1) | lane.range(b'\r', 1)) << shift;
+            block.space |= lane.either((b'\t', 5), (b' ', 1)) << shift;
+            block.newline |= lane.either((b'\n', 1), (b'\r', 1)) << shift;
             block.high |= lane.high() << shift;
         }
         block.symbol = !(block.upper | block.lower | block.digit | block.space | block.high);
@@ -67,9 +67,20 @@ impl Lane {
     /// Bytes from `first` to `first + count - 1`; all below 0x80.
     #[inline(always)]
     fn range(&self, first: u8, count: u8) -> u64 {
-        use std::arch::wasm32::{i8x16_bitmask, u8x16_lt, u8x16_splat, u8x16_sub};
-        let shifted = u8x16_sub(self.0, u8x16_splat(first));
-        u64::from(i8x16_bitmask(u8x16_lt(shifted, u8x16_splat(count))))
+        u64::from(std::arch::wasm32::i8x16_bitmask(self.inside(first, count)))
+    }
+
+    /// Bytes of either range: one gathering of bits, which costs more than the comparisons.
+    #[inline(always)]
+    fn either(&self, a: (u8, u8), b: (u8, u8)) -> u64 {
+        let both = std::arch::wasm32::v128_or(self.inside(a.0, a.1), self.inside(b.0, b.1));
+        u64::from(std::arch::wasm32::i8x16_bitmask(both))
+    }
+
+    #[inline(always)]
+    fn inside(&self, first: u8, count: u8) -> std::arch::wasm32::v128 {
+        use std::arch::wasm32::{u8x16_lt, u8x16_splat, u8x16_sub};
+        u8x16_lt(u8x16_sub(self.0, u8x16_splat(first)), u8x16_splat(count))
     }
 
     #[inline(always)]
@@ -99,6 +110,11 @@ impl Lane {
     }
 
     #[inline(always)]
+    fn either(&self, a: (u8, u8), b: (u8, u8)) -> u64 {
+        self.range(a.0, a.1) | self.range(b.0, b.1)
+    }
+
+    #[inline(always)]
     fn high(&self) -> u64 {
         self.gather(|word| word)
     }
@@ -116,7 +132,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Sixteen bytes as two little-endian words.
 #[inline(always)]
-pub fn words(bytes: &[u8; 16]) -> [u64; 2] {
+fn words(bytes: &[u8; 16]) -> [u64; 2] {
     let all = u128::from_le_bytes(*bytes);
     [all as u64, (all >> 64) as u64]
 }

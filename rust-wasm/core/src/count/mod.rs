@@ -91,21 +91,27 @@ impl Counter {
         let mut valid = false;
         let fast = self.pattern == Pattern::O200k;
         while at < text.len() {
-            let (block, start) = (Block::at(&text, at), at);
-            while let Some(length) =
-                fast.then(|| ascii::piece_length(&block, at - start, &text, at)).flatten()
-            {
-                let count = self.count_piece(&text, at, at + length);
-                at += length;
-                if !tell(at, count) {
-                    return;
-                }
-                if at - start >= WIDTH {
-                    break;
+            let start = at;
+            // A block is not worth its making where the first byte decides nothing.
+            if fast && text[at] < 0x80 {
+                let block = Block::at(&text, at);
+                while let Some(length) = ascii::piece_length(&block, at - start, &text, at) {
+                    let count = self.count_piece(&text, at, at + length);
+                    at += length;
+                    if !tell(at, count) {
+                        return;
+                    }
+                    if at - start >= WIDTH {
+                        break;
+                    }
                 }
             }
-            if at > start {
+            // In the block's second half its end may be what is in the way; before, it is the piece.
+            if at - start > WIDTH / 2 {
                 continue;
+            }
+            if at == text.len() {
+                return;
             }
             if !valid {
                 text = replaced(text, at);
