@@ -189,6 +189,7 @@ class Agent:
                     attempt=effect.attempt,
                     live=self.sockets.live,
                     sql=self.store.sql,
+                    ai=self._settings.ai,
                     limiter=_limiters.of(self._settings.target.api_key, self.state.model),
                     report=lambda events: self._report(effect, events),
                 )

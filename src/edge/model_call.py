@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import js
 
-from edge import pump
+from edge import ai_binding, pump
+from edge.ai_binding import BindingTransport
 from edge.clock import deadline, now_ms
 from edge.convert import to_object
 from edge.hot import count_batch
@@ -24,6 +25,7 @@ from edgeloop.events import Event, StepError, StepFailed, Timing
 from edgeloop.limiter import Lease, Limiter
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
+from edgeloop.providers.workers_ai import BINDING
 from edgeloop.reader import StepReader, partial_blocks
 
 ERROR_BODY_BYTES = 64 << 10
@@ -38,13 +40,14 @@ class ModelCall:
     """An attempt in flight. `partial` answers at any time; `abort` ends it, and it still reports its end."""
 
     def __init__(
-        self, *, step: int, attempt: int, live: Any, sql: Any, limiter: Limiter, report: Report
+        self, *, step: int, attempt: int, live: Any, sql: Any, ai: Any, limiter: Limiter, report: Report
     ) -> None:
         self.reader = StepReader(step=step, attempt=attempt)
         self._limiter = limiter
         self._lease: Lease | None = None
         self._live = live
         self._sql = sql
+        self._ai = ai
         self._report = report
         self._controller = js.AbortController.new()
         self._aborted = asyncio.Event()
@@ -100,8 +103,9 @@ class ModelCall:
         self._fail(error)
 
     async def _run(self, request: Request) -> None:
-        async with httpx.AsyncClient(transport=FetchTransport(self._controller), timeout=None) as client:
-            sent = client.build_request("POST", request.url, headers=request.headers, content=request.body)
+        transport, url = self._way(request.url)
+        async with httpx.AsyncClient(transport=transport, timeout=None) as client:
+            sent = client.build_request("POST", url, headers=request.headers, content=request.body)
             response = await self._head(client, sent, request)
             if response.status_code != 200:
                 error = from_answer(response.status_code, response.headers, await self._error_body(response))
@@ -110,6 +114,11 @@ class ModelCall:
                 return
             self._learn(response.headers, None)
             await self._read(response.extensions["body"], request)
+
+    def _way(self, url: str) -> tuple[httpx.AsyncBaseTransport, str]:
+        if url.startswith(BINDING):
+            return BindingTransport(self._ai, url, self._controller), ai_binding.URL
+        return FetchTransport(self._controller), url
 
     def _learn(self, headers: Mapping[str, str], error: StepError | None) -> None:
         if self._lease is not None:

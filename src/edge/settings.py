@@ -10,6 +10,7 @@ from edgeloop.errors import Refused
 from edgeloop.prompt import SYSTEM
 from edgeloop.providers import PROVIDERS, Target
 from edgeloop.providers.base import Deadlines
+from edgeloop.providers.workers_ai import BINDING
 
 _HEADERS = TypeAdapter(dict[str, str])
 
@@ -32,6 +33,9 @@ class Settings:
     idle_ms: int | None
     """Bounds on the silence before a model's answer and within it; None: the provider's own (a slow local server needs more)."""
 
+    ai: Any
+    """The Workers AI binding `AI`; None if there is none."""
+
     @classmethod
     def read(cls, env: Any) -> "Settings":
         """Read them from the Worker's `env`; what is missing is empty.
@@ -43,11 +47,16 @@ class Settings:
         def text(name: str) -> str:
             return _text(env, name)
 
+        provider, ai = (
+            text("EDGELOOP_PROVIDER"),
+            getattr(env._env, "AI", None),
+        )  # as it is, without the SDK's wrapper
+        bound = f"{BINDING}AI" if provider == "workers-ai" and ai is not None else ""
         return cls(
-            provider=text("EDGELOOP_PROVIDER"),
+            provider=provider,
             model=text("EDGELOOP_MODEL"),
             target=Target(
-                base_url=text("EDGELOOP_BASE_URL"),
+                base_url=text("EDGELOOP_BASE_URL") or bound,
                 api_key=text("EDGELOOP_API_KEY"),
                 headers=_headers(text("EDGELOOP_HEADERS")),
             ),
@@ -57,6 +66,7 @@ class Settings:
             rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
             first_ms=_milliseconds("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS")),
             idle_ms=_milliseconds("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS")),
+            ai=ai,
         )
 
     def deadlines(self, own: Deadlines) -> Deadlines:
@@ -68,8 +78,11 @@ class Settings:
         if self.provider not in PROVIDERS:
             known = ", ".join(sorted(PROVIDERS))
             return f"EDGELOOP_PROVIDER is {self.provider!r}; expected one of: {known}"
-        if not self.target.base_url:
-            return "EDGELOOP_BASE_URL is not set; expected the provider's base URL"
+        base_url = self.target.base_url
+        if base_url.startswith(BINDING) and self.ai is None:
+            return f'EDGELOOP_BASE_URL is {base_url!r}, but there is no such binding; expected `[ai] binding = "AI"`'
+        if not base_url.startswith(("http://", "https://", BINDING)):
+            return f"EDGELOOP_BASE_URL is {base_url!r}; expected the provider's base URL, http://... or https://..."
         if not self.model:
             return "EDGELOOP_MODEL is not set; expected a model's name"
         return None
