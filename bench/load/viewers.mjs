@@ -92,7 +92,7 @@ function latencies(viewers, from, to) {
   for (const { sent, received } of viewers) {
     sent.forEach((ms, i) => ms >= from && ms <= to && found.push(received[i] - ms));
   }
-  return percentiles(found);
+  return found.length > 0 ? percentiles(found) : null;
 }
 
 function checkOrder(viewers, expected) {
