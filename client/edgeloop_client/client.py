@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeloop.autonomy import judge
-from edgeloop.events import ApprovalDecided, CallJudged, Recorded, ToolFinished, ToolStarted
+from edgeloop.events import (
+    ApprovalDecided,
+    CallJudged,
+    Recorded,
+    ToolFinished,
+    ToolStarted,
+    UserMessageReceived,
+)
 from edgeloop.wire import Autonomy, ErrorFrame, PendingCall, SendMessage, Welcome
 from edgeloop_client.connection import Connection
 from edgeloop_client.endpoint import Endpoint
@@ -244,7 +251,8 @@ class Client:
         """Whether the person typed it here."""
         return (
             isinstance(change, Recorded)
-            and getattr(change.event, "id", None) == self.turn.message is not None
+            and isinstance(change.event, UserMessageReceived)
+            and change.event.id == self.turn.message
         )
 
 

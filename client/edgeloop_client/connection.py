@@ -162,7 +162,7 @@ class Connection:
                 bad += isinstance(error, _Bad)
                 if bad >= MAX_BAD:
                     raise VersionMismatch(
-                        f"{self._endpoint.base} sends what makes no sense: {error}"
+                        f"{self._endpoint.base} sends what makes no sense: {error}", next_step="check --url"
                     ) from error
                 seconds = backoff(failures, random.random())
                 failures += 1

@@ -23,12 +23,11 @@ class AbortModel:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTool:
-    """Run this call at the edge; report with `ToolFinished`."""
+    """Run this call at the edge; report with `ToolFinished`. Its deadline is `schedule.due`'s, and ends in `CancelTool`."""
 
     call: str
     name: str
     arguments: str
-    deadline_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,9 +198,7 @@ class Session:
         call.started_at = at
         if event.runner != EDGE:
             return []
-        tool = self.state.tool(call.name)
-        limit = tool.spec.deadline_ms if tool is not None else 0
-        return [RunTool(call=call.call, name=call.name, arguments=call.arguments, deadline_ms=limit)]
+        return [RunTool(call=call.call, name=call.name, arguments=call.arguments)]
 
     def _apply_tools_declared(self, event: ToolsDeclared, at: int) -> list[Effect]:
         self.state.tools = event.tools

@@ -17,6 +17,9 @@ export const DIALECTS = [
 export const TAG = { OP: 0, TEXT: 1, REASONING: 2, ARGS: 3, PING: 4, CALL: 5, DUE: 6, END: 7, BLOCK: 8 };
 
 const RECORD = 6;
+/** Arguments of `decode_new` and `decode_partial`: pieces of arguments are for tools that look into a stream. */
+const WITHOUT_ARGS = 0;
+const OPEN_ONLY = 1;
 const REFUSED = 0xffffffff;
 /** A result larger than this leaves a buffer behind that is worth giving back. */
 const LARGE = 1 << 20;
@@ -37,11 +40,11 @@ export class Decoders {
   }
 
   /** A decoder for one response; `free` it when done. Throws a RangeError for an unknown dialect. */
-  open(dialect, { args = false } = {}) {
+  open(dialect) {
     const number = DIALECTS.indexOf(dialect);
     if (number < 0) throw new RangeError(`dialect ${dialect} is none of ${DIALECTS.join(", ")}`);
     if (!this.#instance?.alive) this.#instance = new Instance(this.#module);
-    return new Decoder(this.#instance, number, args);
+    return new Decoder(this.#instance, number);
   }
 }
 
@@ -112,9 +115,9 @@ export class Decoder {
   #instance;
   #handle;
 
-  constructor(instance, dialect, args) {
+  constructor(instance, dialect) {
     this.#instance = instance;
-    this.#handle = this.#checked("decode_new", instance.call("decode_new", null, dialect, args ? 1 : 0));
+    this.#handle = this.#checked("decode_new", instance.call("decode_new", null, dialect, WITHOUT_ARGS));
   }
 
   #checked(name, answer) {
@@ -140,8 +143,9 @@ export class Decoder {
     return this.#instance.records(this.#run("decode_take", null));
   }
 
-  partial(openOnly) {
-    return this.#instance.text(this.#run("decode_partial", null, openOnly ? 1 : 0));
+  /** The text and reasoning of the blocks that are not complete, as a JSON array. */
+  partial() {
+    return this.#instance.text(this.#run("decode_partial", null, OPEN_ONLY));
   }
 
   free() {

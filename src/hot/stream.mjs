@@ -82,7 +82,7 @@ export class Pump {
 
   /** The text and reasoning of the blocks that are not complete, as a JSON array; after the end, those that never will be. */
   rest() {
-    return this.#rest ?? this.#decoder.partial(true);
+    return this.#rest ?? this.#decoder.partial();
   }
 
   /** A person stopped it. */
@@ -216,7 +216,7 @@ export class Pump {
 
   #close() {
     try {
-      this.#rest = this.#decoder.partial(true);
+      this.#rest = this.#decoder.partial();
       this.#decoder.free();
     } catch {
       this.#rest = "[]";
