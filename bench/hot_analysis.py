@@ -23,6 +23,8 @@ from bench.hot import (
     target_ratio,
 )
 from bench.report import Report
+from edgeloop.analysis import Block
+from edgeloop_client import hot as client_hot
 from scripts.setup import STATE
 
 _DPKG = Path("/var/log/dpkg.log")
@@ -111,6 +113,20 @@ def long_conversation(report: Report, bench: Bench, docs: list[bytes]) -> None:
     report.target(name, report.figure(name, shares, "x"), "at most", 1.2)
 
 
+def from_python(report: Report, bench: Bench, docs: list[bytes]) -> None:
+    """The same through the edge's door, plans read into Python; it must judge as the client's door does."""
+    report.progress("from Python ...")
+    blocks = turns(docs)
+    analysis = client_hot.analysis()
+    plans = analysis.enter([Block(role="result", tool="run", data=block) for block in blocks])
+    analysis.close()
+    expected = sum(len(plan.folds) for plan in plans)
+    if (answer := bench.answer("python-judge", "all")) != expected:
+        raise RuntimeError(f"{answer} folds at the edge, but {expected} at the client")
+    runs = [1e6 * bench.seconds("python-judge", "all") / len(blocks) for _ in range(ROUNDS)]
+    report.figure("Python: a result of 4 KB, in batches of ten", runs, "us")
+
+
 def main() -> None:
     """Run all."""
     report = Report("hot_analysis")
@@ -122,6 +138,7 @@ def main() -> None:
         speed(report, bench, docs)
         templating(report, bench, venv)
         long_conversation(report, bench, docs)
+        from_python(report, bench, docs)
     report.finish()
 
 

@@ -14,6 +14,7 @@ from pyodide.ffi import to_js
 from workers import WorkerEntrypoint, import_from_javascript
 
 from edge import hot
+from edgeloop.analysis import Block
 from edgeloop.kernels import read_frames
 
 _texts: dict[str, list[bytes]] = {}
@@ -32,6 +33,16 @@ def _count_batch(texts: list[bytes]) -> int:
     return sum(hot.count_batch(texts))
 
 
+def _judge(texts: list[bytes]) -> int:
+    """A conversation of results in batches of ten; answers its folds."""
+    analysis = hot.analysis()
+    blocks = [Block(role="result", tool="run", data=text) for text in texts]
+    batches = (analysis.enter(blocks[i : i + 10]) for i in range(0, len(blocks), 10))
+    folds = sum(len(plan.folds) for plans in batches for plan in plans)
+    analysis.close()
+    return folds
+
+
 def _unified(texts: list[bytes]) -> int:
     return len(hot.diff_unified(texts[0], texts[1]))
 
@@ -45,6 +56,7 @@ _PROGRAMS: dict[str, Callable[[list[bytes]], int]] = {
     "python-count-small": _count_small,
     "python-count-each": _count_each,
     "python-count-batch": _count_batch,
+    "python-judge": _judge,
     "python-unified": _unified,
     "python-difflib": _difflib,
 }
