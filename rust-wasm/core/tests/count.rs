@@ -13,7 +13,7 @@ const TEXTS: [&str; 6] = [
 ];
 
 fn counter() -> Counter {
-    Counter::new(Pairs::new(TABLE).unwrap())
+    Counter::new(Pairs::new(TABLE).expect("the committed table"))
 }
 
 /// A text fed in two parts, or byte by byte, ends at the count of the whole.
@@ -42,7 +42,7 @@ fn prefix_within_keeps_its_promise() {
         for limit in 0..=whole {
             let (bytes, tokens) = counter.prefix_within(text, limit);
             assert!(tokens <= limit);
-            assert_eq!(counter.count(text[..bytes].as_bytes()), tokens);
+            assert_eq!(counter.count(&text.as_bytes()[..bytes]), tokens);
         }
         assert_eq!(counter.prefix_within(text, whole), (text.len(), whole));
     }
