@@ -6,6 +6,7 @@ tokenizers differ by kind of text more than by anything else. The estimator is a
 `at_most` leaves room for that. It knows no provider and keeps no text.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -99,5 +100,7 @@ class Estimator:
         """Each kind moves as far as it had a share in what was expected; together they make up for the error."""
         shares = {kind: self.since[kind] * self.ratios[kind] / expected for kind in KINDS}
         whole = sum(share * share for share in shares.values())
-        moved = {kind: self.ratios[kind] * wrong ** (_LEARN * shares[kind] / whole) for kind in KINDS}
+        moved: dict[Kind, float] = {
+            kind: self.ratios[kind] * math.pow(wrong, _LEARN * shares[kind] / whole) for kind in KINDS
+        }
         return {kind: min(max(ratio, _RATIO_RANGE[0]), _RATIO_RANGE[1]) for kind, ratio in moved.items()}
