@@ -14,7 +14,7 @@ help:
 	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
 	@echo "make dev                       the edge and a model on this machine, until Ctrl-C"
 	@echo "make test                      every test, the last ones in real workerd"
-	@echo "make check                     format, lint, types, import arrows, generated pages, wasm manifest, Rust"
+	@echo "make check                     format, lint, types, import arrows, generated pages, wasm, Rust and its tests"
 	@echo "make deploy-check              the deployment without the upload"
 	@echo "make bench | bench-<name>      measure, beside named peers (JSON=1 for programs)"
 	@echo "make fuzz                      five minutes of mutated input"

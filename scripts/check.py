@@ -1,6 +1,6 @@
-"""Runs every check that is not a test of behaviour, in the order of CI, and names each that failed.
+"""Runs every check that is not one of the three rings of tests, in the order of CI, and names each that failed.
 
-Rust is checked only where the pinned toolchain is installed: nobody needs it to use or change the Python.
+Rust is checked and tested only where the pinned toolchain is installed: nobody needs it to use or change the Python.
 """
 
 import os
@@ -54,6 +54,7 @@ def _checks() -> Iterator[Check]:
             "warnings",
         )
         yield Check(name="clippy", command=clippy, folder=RUST)
+        yield Check(name="rust tests", command=("cargo", "test", "--quiet", "--locked"), folder=RUST)
 
 
 def _rust_is_here() -> bool:
@@ -64,7 +65,9 @@ def _rust_is_here() -> bool:
     for tool in (["cargo", "--version"], ["cargo", "clippy", "--version"], ["cargo", "fmt", "--version"]):
         found = _output_of(tool)
         if found is None or (tool[1] == "--version" and f" {channel} " not in f"{found} "):
-            print(f"check: rustfmt, clippy: left out, `{' '.join(tool)}` says {found!r}, pinned is {channel}")
+            print(
+                f"check: rustfmt, clippy, rust tests: left out, `{' '.join(tool)}` says {found!r}, pinned is {channel}"
+            )
             return False
     return True
 

@@ -131,7 +131,13 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _npm,
     _cdn,
     _browser,
-    _tool("cargo", "optional", "rustup.rs; only for `make wasm`, the Rust checks and the faster half of `make fuzz`", "cargo", "--version"),
+    _tool(
+        "cargo",
+        "optional",
+        "rustup.rs; only for `make wasm`, the Rust checks and `make fuzz`",
+        "cargo",
+        "--version",
+    ),
 )
 
 
