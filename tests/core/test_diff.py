@@ -24,7 +24,7 @@ def git_apply(folder: Path, text: bytes, patch: bytes, *options: str) -> bytes:
 
 
 def test_unified_diffs_are_what_git_apply_takes(tmp_path: Path) -> None:
-    """Generated texts: applied by git gives the second text, with and without context; reversed, the first."""
+    """Generated texts: applied by git gives the second text, reversed the first, with and without context."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     rng = random.Random(5)
     for _ in range(ROUNDS):
@@ -34,10 +34,11 @@ def test_unified_diffs_are_what_git_apply_takes(tmp_path: Path) -> None:
             continue
         for context in (3, 0):
             patch = hot.diff_unified(before, after, context=context)
+            # Without context git itself loses the end of a last line, also from its own `diff -U0`.
+            if context == 0 and b"\\ No newline" in patch:
+                continue
             assert git_apply(tmp_path, before, patch) == after
-            # Without context git itself loses a newline added at the end, also from its own `diff -U0`.
-            if context:
-                assert git_apply(tmp_path, after, patch, "--reverse") == before
+            assert git_apply(tmp_path, after, patch, "--reverse") == before
 
 
 def test_own_apply_agrees() -> None:
