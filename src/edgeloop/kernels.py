@@ -102,7 +102,7 @@ class Kernels:
     def diff_edits(self, before: bytes, after: bytes) -> list[Edit]:
         """Edits that lead from one text to the other, each search found once; for empty texts it may be empty."""
         answer = self._door.call_bytes("diff_edits", frames([before, after]))
-        parts = _read_frames(_numbers(answer[:4])[0], answer[4:])
+        parts = read_frames(_numbers(answer[:4])[0], answer[4:])
         return [
             Edit(search=search, replace=replace)
             for search, replace in zip(parts[::2], parts[1::2], strict=True)
@@ -161,7 +161,8 @@ def frames(parts: Sequence[bytes]) -> bytes:
     return struct.pack(f"<{len(parts)}I", *map(len, parts)) + b"".join(parts)
 
 
-def _read_frames(n: int, data: bytes) -> list[bytes]:
+def read_frames(n: int, data: bytes) -> list[bytes]:
+    """`n` byte strings out of what `frames` made of them."""
     parts: list[bytes] = []
     at = 4 * n
     for length in _numbers(data[:at]):
