@@ -9,7 +9,9 @@ from edgeloop_client import hot
 from tests.support.texts import edited, random_text
 from tests.support.tokens import random_texts, sample_texts
 
-native: Any = pytest.importorskip("edgeloop_native", reason="optional: `pip install ./rust-wasm/py` (needs cargo and maturin) builds it")
+native: Any = pytest.importorskip(
+    "edgeloop_native", reason="optional: `pip install ./rust-wasm/py` builds it"
+)
 
 
 def test_counts_are_equal() -> None:
