@@ -75,7 +75,7 @@ class ModelCall:
             if await self._admitted():
                 await self._run(request)
         except (httpx.HTTPError, TimeoutError) as error:
-            self._fail(self._why(error))
+            self.fail(self._why(error))
         finally:
             if self._lease is not None:
                 self._limiter.released(self._lease)
@@ -89,7 +89,7 @@ class ModelCall:
         while not isinstance(lease := self._limiter.admit(now_ms(), random.random()), Lease):
             if lease > HELD_MS:
                 error = local("rate_limit", "held back: the provider refused another call of this key")
-                self._fail(error.model_copy(update={"retry_after_ms": lease}))
+                self.fail(error.model_copy(update={"retry_after_ms": lease}))
                 return False
             with contextlib.suppress(TimeoutError):
                 async with deadline(lease):
@@ -97,10 +97,6 @@ class ModelCall:
                 raise httpx.ConnectError("stopped before it was sent")
         self._lease = lease
         return True
-
-    def fail(self, error: StepError) -> None:
-        """Report an end that the call itself could not."""
-        self._fail(error)
 
     async def _run(self, request: Request) -> None:
         transport, url = self._way(request.url)
@@ -110,7 +106,7 @@ class ModelCall:
         if response.status_code != 200:
             error = from_answer(response.status_code, response.headers, await self._error_body(response))
             self._learn(response.headers, error)
-            self._fail(error)
+            self.fail(error)
             return
         self._learn(response.headers, None)
         await self._read(response.extensions["body"], request)
@@ -149,7 +145,7 @@ class ModelCall:
 
     async def _read(self, body: Any, request: Request) -> None:
         if not is_readable(body):
-            self._fail(local("truncated", "the answer has no body"))
+            self.fail(local("truncated", "the answer has no body"))
             return
         self._waited_ms = int((time.monotonic() - self._begun) * 1000)
         self._pump = pump.start_step(
@@ -208,7 +204,8 @@ class ModelCall:
             return local("timeout", "no answer within the first-byte deadline")
         return local("connection", str(error))
 
-    def _fail(self, error: StepError) -> None:
+    def fail(self, error: StepError) -> None:
+        """Report that the attempt ended without an answer: what was shown is kept."""
         reader = self.reader
         failed = StepFailed(
             step=reader.step,
