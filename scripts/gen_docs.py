@@ -169,6 +169,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "attached": 1,
         "awake_since": 1_790_000_000_000,
         "rows_written": 9,
+        "rows_read": 21,
+        "statements": 30,
     },
     "BlockStreamed": {"step": 4, "block": 0, "type": "text", "bytes": 22, "tokens": 5},
     "Accepted": {"of": "tool_finished", "ref": "4.1", "tokens": 6},

@@ -176,6 +176,8 @@ class DurableSession(DurableObject):
             attached=agent.sockets.count(),
             awake_since=agent.since,
             rows_written=agent.rows_written,
+            rows_read=agent.store.sql.rowsRead,
+            statements=agent.store.sql.statements,
             last_error=state.error,
         ).model_dump_json(exclude_none=True)
 

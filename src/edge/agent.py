@@ -71,7 +71,7 @@ class Agent:
     @property
     def rows_written(self) -> int:
         """Rows written since, as they are billed."""
-        return self.store.rows_written() + self._alarms_set
+        return self.store.sql.rowsWritten + self._alarms_set
 
     @property
     def state(self) -> State:

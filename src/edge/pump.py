@@ -1,4 +1,4 @@
-"""The door to the pump and the live sockets (`src/hot/pump.mjs`, `live.mjs`): a model's text goes through there, not here."""
+"""The door to the pump, the live sockets and the counted SQL (`src/hot/pump.mjs`, `live.mjs`, `sql.mjs`)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _modules: dict[str, Any] = {}
 
 def load() -> None:
     """Import the JS modules. It suspends, so it is done before an object takes its first event."""
-    for name in ("pump", "live"):
+    for name in ("pump", "live", "sql"):
         if name not in _modules:
             _modules[name] = import_from_javascript(f"hot/{name}.mjs")
 
@@ -17,6 +17,11 @@ def load() -> None:
 def new_live() -> Any:
     """An empty set of live sockets."""
     return _modules["live"].Live.new()
+
+
+def new_sql(sql: Any) -> Any:
+    """The raw storage handle with every statement counted."""
+    return _modules["sql"].Sql.new(sql)
 
 
 def start_step(options: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyodide.ffi import JsException
 
-from edge.convert import rows
+from edge import pump
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
 from edgeloop.events import Recorded
 from edgeloop.state import State
@@ -37,17 +37,14 @@ class Store:
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
-        self.sql = storage.sql
+        self.sql = pump.new_sql(storage.sql)
+        """What it has cost since this object came to life is in its `statements`, `rowsRead` and `rowsWritten`."""
         self.log = ""
         self._snapshot_seq = 0
 
     def exec(self, statement: str, *binds: Any) -> list[list[Any]]:
         """Run one statement and return its rows."""
-        return rows(self.sql.exec(statement, *binds))
-
-    def rows_written(self) -> int:
-        """Rows written since this object came to life, by SQLite's own count: the pump's writes are in it too."""
-        return self.exec("SELECT total_changes()")[0][0]
+        return self.sql.exec(statement, *binds).to_py()
 
     def open(self) -> tuple[State | None, list[Recorded]]:
         """Bring the schema up to date and read the newest snapshot and the events after it (three statements on a wake)."""

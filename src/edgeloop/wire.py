@@ -305,8 +305,8 @@ class OpenCall(Frozen):
 class StateView(Frozen):
     """Answer of `GET state`.
 
-    `awake_since` is when the session last came to life (it hibernates while nothing is under way), and `rows_written` what it
-    has written since, as it is billed: SQLite's own count, and one for each alarm set.
+    `awake_since` is when the session last came to life (it hibernates while nothing is under way). `rows_written`, `rows_read`
+    and `statements` are what its SQL has cost since, by the platform's own count; each alarm set is a row written too.
     """
 
     v: int = PROTOCOL_VERSION
@@ -327,6 +327,8 @@ class StateView(Frozen):
     attached: int
     awake_since: int
     rows_written: int
+    rows_read: int
+    statements: int
     last_error: StepError | None = None
 
 
