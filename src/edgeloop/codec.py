@@ -19,11 +19,12 @@ from edgeloop.state import Call, State
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
+    2: "A record may name the `producer` of the command that made its event.",
 }
 CURRENT = max(VERSIONS)
 
 Json = dict[str, Any]
-_UPGRADES: dict[int, Callable[[Json], Json]] = {}
+_UPGRADES: dict[int, Callable[[Json], Json]] = {1: lambda record: record}
 """`_UPGRADES[n]` turns a record of version n into one of version n+1."""
 
 _event = TypeAdapter[Event](Event)
@@ -71,7 +72,10 @@ def decode_state(text: str) -> State | None:
 def _record(recorded: Recorded) -> Json:
     event = recorded.event.model_dump(mode="json", exclude_defaults=True)
     event["kind"] = recorded.event.kind
-    return {"v": CURRENT, "seq": recorded.seq, "at": recorded.at, "event": event}
+    record = {"v": CURRENT, "seq": recorded.seq, "at": recorded.at, "event": event}
+    if recorded.producer is not None:
+        record["producer"] = recorded.producer.model_dump()
+    return record
 
 
 def _recorded(record: Json) -> Recorded:
@@ -80,4 +84,9 @@ def _recorded(record: Json) -> Recorded:
         raise CorruptLog(f"schema version {version!r} is not known here; the newest known is {CURRENT}")
     for step in range(version, CURRENT):
         record = _UPGRADES[step](record)
-    return Recorded(seq=record["seq"], at=record["at"], event=_event.validate_python(record["event"]))
+    return Recorded(
+        seq=record["seq"],
+        at=record["at"],
+        event=_event.validate_python(record["event"]),
+        producer=record.get("producer"),
+    )

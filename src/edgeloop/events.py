@@ -11,6 +11,7 @@ from pydantic import Field
 
 from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.model import Frozen
+from edgeloop.producers import Producer
 from edgeloop.tools import PlacedTool
 
 BlockType = Literal["text", "reasoning", "opaque"]
@@ -261,8 +262,12 @@ Event = Annotated[
 
 
 class Recorded(Frozen):
-    """An event in its place in the log: `seq` counts from 1 without gaps, `at` is ms since the epoch."""
+    """An event in its place in the log: `seq` counts from 1 without gaps, `at` is ms since the epoch.
+
+    `producer` numbers the client's command that made the event (producers.py).
+    """
 
     seq: int
     at: int
     event: Event
+    producer: Producer | None = None

@@ -29,6 +29,7 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.producers import remember
 from edgeloop.schedule import EDGE
 from edgeloop.state import TRANSITIONS, Call, State
 
@@ -69,6 +70,8 @@ class Session:
             raise IllegalTransition(phase=self.state.phase, kind=event.kind)
         handler: Callable[[object, int], list[Effect]] = getattr(self, f"_apply_{event.kind}")
         effects = handler(event, recorded.at)
+        if recorded.producer is not None:
+            remember(self.state.producers, recorded.producer.client, recorded.producer)
         self.state.seq = recorded.seq
         self.state.phase = phase
         return effects

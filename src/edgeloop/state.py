@@ -29,6 +29,7 @@ from typing import Literal, get_args
 
 from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.events import Outcome, StepError, StopReason, Usage
+from edgeloop.producers import Number
 from edgeloop.tools import PlacedTool
 
 Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
@@ -98,6 +99,8 @@ class State:
     system: str = ""
     tools: tuple[PlacedTool, ...] = ()
     tools_client: str | None = None
+    producers: dict[str, Number] = field(default_factory=lambda: dict[str, Number]())
+    """The last command recorded of each client, the one heard of longest ago first."""
     mode: Mode | None = None
     """None: the deployment's default."""
     rules: tuple[Rule, ...] = ()

@@ -49,7 +49,7 @@ def test_defaults_are_not_stored() -> None:
     stored = json.loads(encode_batch(BATCH[:1]))
     assert stored == [
         {
-            "v": 1,
+            "v": codec.CURRENT,
             "seq": 1,
             "at": 5,
             "event": {"id": "m", "text": "é\u2028\n\"'", "tokens": 0, "kind": "user_message_received"},
@@ -130,7 +130,7 @@ def test_a_snapshot_comes_back_as_it_was() -> None:
         "{}",
         "null",
         encode_state(State()).replace('"idle"', '"nowhere"'),
-        encode_state(State()).replace('"v": 1', '"v": 99'),
+        encode_state(State()).replace(f'"v": {codec.CURRENT}', '"v": 99'),
         encode_state(State()).replace('"shape": ', '"shape": 1'),
         '{"v":1}',
     ],
