@@ -74,15 +74,11 @@ class StepReader:
                 case "call_complete":
                     events.append(self._call(op, tokens[id(op)]))
                 case "usage":
-                    self.usage = Usage.model_validate(
-                        {k: v for k, v in op.items() if k in Usage.model_fields}
-                    )
+                    self.usage = _usage(op)
                 case "stop" | "error":
                     self.ended = op
                 case "malformed":
-                    self.ended = _MALFORMED
-                    rest = [op for op in ops[index:] if op["op"] == "block_complete"]
-                    events += partial_blocks(self.step, rest, count)  # it was shown; calls are not run
+                    events += self._after_a_hole(ops[index + 1 :], count)
                 case "restart" if events or self._reported:
                     self.ended = _RESTARTED
                 case _:
@@ -105,6 +101,23 @@ class StepReader:
             usage=self.usage,
             timing=timing,
         )
+
+    def _after_a_hole(self, rest: list[Op], count: Count) -> list[BlockFinished]:
+        """End at an event that could not be read. Of what came with it counts what does not depend on the lost one.
+
+        Text was shown, so it is kept; usage is paid, so it is told; an error says better than we can why it ended, and whether
+        another attempt helps. Calls are not run: one of them may have a hole, or follow from what was lost.
+        """
+        self.ended = _MALFORMED
+        for op in rest:
+            match op["op"]:
+                case "usage":
+                    self.usage = _usage(op)
+                case "error":
+                    self.ended = op
+                case _:
+                    pass
+        return partial_blocks(self.step, [op for op in rest if op["op"] == "block_complete"], count)
 
     def _block(self, op: Op, tokens: int) -> BlockFinished:
         return BlockFinished(
@@ -143,6 +156,10 @@ def partial_blocks(step: int, partial: list[Op], count: Count) -> list[BlockFini
 
 def _text(op: Op) -> bytes:
     return utf8(op["text"] if op["op"] == "block_complete" else f"{op['name']}{op['arguments']}")
+
+
+def _usage(op: Op) -> Usage:
+    return Usage.model_validate({k: v for k, v in op.items() if k in Usage.model_fields})
 
 
 def _error(op: Op) -> StepError:

@@ -155,3 +155,14 @@ def test_bytes_of_another_dialect_end_the_attempt_and_keep_what_was_shown() -> N
     end = one.finish(TIMING, 0)
     assert isinstance(end, StepFailed)
     assert end.error.cls == "malformed"
+
+
+def test_usage_and_the_error_that_came_with_a_hole_are_told() -> None:
+    """Tokens are paid whatever could be read; the peer's own error says better why it ended, its normal end does not."""
+    one = reader()
+    assert one.feed([{"op": "malformed"}, CALL, USAGE, ERROR], count) == []
+    end = one.finish(TIMING, 0)
+    assert isinstance(end, StepFailed)
+    assert (end.error.cls, end.usage) == ("overloaded", Usage(output=7, cache_read=3))
+    assert one.feed([USAGE | {"output": 8}], count) == []
+    assert one.usage == Usage(output=7, cache_read=3)
