@@ -311,6 +311,20 @@ def merging(report: Report, bench: Bench, venv: Path) -> None:
     target_ratio(report, "merge 1k: x node-diff3", ratios(times, "node-diff3", "ours"), 200)
 
 
+def claiming(report: Report, bench: Bench) -> None:
+    """Conflicts between sixteen writers of one large file, whose ten thousand edits arrive in any order."""
+    report.progress("claims ...")
+    rng = random.Random(1)
+    edits = [
+        (rng.randrange(16), rng.randrange(400_000), rng.choice((0, 1, 1, 2, 5, 40))) for _ in range(10_000)
+    ]
+    changes = [(w, 0, start, start + lines, number) for number, (w, start, lines) in enumerate(edits)]
+    bench.put("claims", [b"".join(struct.pack("<4IQ", *change) for change in changes)])
+    runs = [1000 * bench.seconds("claims", "claims") for _ in range(ROUNDS)]
+    name = f"10,000 claims, {bench.answer('claims', 'claims'):,} clashes"
+    report.target(name, report.figure(name, runs, "ms"), "at most", 2)
+
+
 def native(venv: Path, script: str, *arguments: str) -> str:
     """What a Python program of the rivals' environment prints last."""
     command = [str(venv / "bin" / "python"), "-c", script, *arguments]
@@ -364,6 +378,7 @@ def main() -> None:
         from_python(report, bench, docs)
         diffing(report, bench)
         merging(report, bench, venv)
+        claiming(report, bench)
         growing(report, bench)
         sizes(report, bench)
     cold(report, project, docs)

@@ -1,7 +1,7 @@
 // How each provider's API words a streamed answer. Decides the bytes of events and nothing of when they are sent.
 // A dialect: `begin()`, `text(text)`, `callBegin(n, name)`, `callPiece(n, json)`, `callEnd(n, name, arguments, isLast)`, `end()`, each
 // answering the SSE events (strings, perhaps none) that say it. A call is complete with what `callEnd` answers
-// (providers.md, section 0): its last byte is what a tool's start is measured from.
+// (docs/design/stream.md, "When a call is complete"): its last byte is what a tool's start is measured from.
 
 const data = (value) => `data: ${JSON.stringify(value)}\n\n`;
 const event = (value) => `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`;

@@ -7,10 +7,13 @@ import json
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
+from edgeloop.kernels import KernelRefused
 from edgeloop_client.hot import WasmDoor, door
 
 DIALECTS = ("anthropic", "openai-chat", "openai-responses", "gemini", "workers-ai", "gemini-interactions")
@@ -21,6 +24,8 @@ _COUNT = struct.Struct("<I")
 _RECORD = struct.Struct("<6I")
 _DELTAS = {1: ("text", "text"), 2: ("reasoning", "text"), 3: ("args", "bytes")}
 _PING = 4
+# Never the same twice in a process, so a decoder of before a trap is refused after it, not taken for another.
+_keys = count(1)
 
 Op = dict[str, Any]
 
@@ -36,7 +41,8 @@ class Decoder:
         if dialect not in DIALECTS:
             raise ValueError(f"dialect {dialect!r} is none of {', '.join(DIALECTS)}")
         self._door = instance or door
-        self._handle = self._door.call("decode_new", b"", DIALECTS.index(dialect), int(args))
+        self._key = next(_keys)
+        self._door.call("decode_open", b"", self._key, DIALECTS.index(dialect), int(args))
 
     def __enter__(self) -> Self:
         return self
@@ -44,24 +50,25 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._door.call("decode_free", b"", self._handle)
+        with suppress(KernelRefused):  # it went with a trapped instance
+            self._door.call("decode_close", b"", self._key)
 
     def feed(self, data: bytes) -> list[Op]:
         """The operations that these bytes complete, each tagged `op`."""
-        self._door.call("decode_feed", data, self._handle)
+        self._door.call("decode_feed", data, self._key)
         return self._take()
 
     def finish(self) -> list[Op]:
         """The operations that the end of the bytes completes."""
-        self._door.call("decode_finish", b"", self._handle)
+        self._door.call("decode_finish", b"", self._key)
         return self._take()
 
     def _take(self) -> list[Op]:
-        return list(_operations(self._door.call_bytes("decode_take", b"", self._handle)))
+        return list(_operations(self._door.call_bytes("decode_take", b"", self._key)))
 
     def partial(self, *, open_only: bool = False) -> list[Op]:
         """The blocks so far; `open_only`: the text and reasoning that are not complete."""
-        return json.loads(self._door.call_bytes("decode_partial", b"", self._handle, int(open_only)))
+        return json.loads(self._door.call_bytes("decode_partial", b"", self._key, int(open_only)))
 
 
 def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import wasmtime
 
 from edgeloop.analysis import Analysis
+from edgeloop.claims import Claims
 from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 HOT = Path(__file__).resolve().parents[2] / "src" / "hot"
@@ -87,3 +88,4 @@ apply_patch = _kernels.apply_patch
 apply_edits = _kernels.apply_edits
 merge = _kernels.merge
 analysis = partial(Analysis, door)
+claims = partial(Claims, door)

@@ -10,6 +10,7 @@ from typing import Any
 from pyodide.ffi import JsException, create_proxy, to_js
 
 from edgeloop.analysis import Analysis
+from edgeloop.claims import Claims
 from edgeloop.kernels import KernelRefused, Kernels, KernelTrapped
 
 _ERRORS = {"KernelTrapped": KernelTrapped, "KernelRefused": KernelRefused}
@@ -75,3 +76,4 @@ apply_patch = _kernels.apply_patch
 apply_edits = _kernels.apply_edits
 merge = _kernels.merge
 analysis = partial(Analysis, _Door())
+claims = partial(Claims, _Door())

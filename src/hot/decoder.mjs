@@ -1,6 +1,6 @@
 // The stream decoders of edgeloop.wasm, as JS objects. Decides when their instance is made and when it is given up;
 // what the bytes mean is rust-wasm/core/src/decode. They have an instance of their own: a trap elsewhere must not end
-// the streams of all agents, and a stale handle must never meet another agent's decoder.
+// the streams of all agents. A decoder is named by a number that is never used again, so a stale one meets no other agent's.
 import { instantiate } from "./kernels.mjs";
 
 /** Names by number, as in `Dialect` in Rust. */
@@ -17,12 +17,13 @@ export const DIALECTS = [
 export const TAG = { OP: 0, TEXT: 1, REASONING: 2, ARGS: 3, PING: 4, CALL: 5, DUE: 6, END: 7, BLOCK: 8 };
 
 const RECORD = 6;
-/** Arguments of `decode_new` and `decode_partial`: pieces of arguments are for tools that look into a stream. */
+/** Arguments of `decode_open` and `decode_partial`: pieces of arguments are for tools that look into a stream. */
 const WITHOUT_ARGS = 0;
 const OPEN_ONLY = 1;
 const REFUSED = 0xffffffff;
 /** A result larger than this leaves a buffer behind that is worth giving back. */
 const LARGE = 1 << 20;
+let lastKey = 0;
 const NOTHING = { count: 0, numbers: new Uint32Array(0), text: "" };
 
 /** The decoder's instance died, and this stream's state with it. */
@@ -113,20 +114,17 @@ export const URGENCY = { IDLE: 0, LIVE: 1, DUE: 2 };
 /** Decodes one response: `feed` and `finish` say how urgent it is to `take` what they brought. */
 export class Decoder {
   #instance;
-  #handle;
+  #key = (lastKey += 1);
 
   constructor(instance, dialect) {
     this.#instance = instance;
-    this.#handle = this.#checked("decode_new", instance.call("decode_new", null, dialect, WITHOUT_ARGS));
-  }
-
-  #checked(name, answer) {
-    if (answer === REFUSED) throw new DecoderLost(`${name}: no such decoder`);
-    return answer;
+    this.#run("decode_open", null, dialect, WITHOUT_ARGS);
   }
 
   #run(name, bytes, ...numbers) {
-    return this.#checked(name, this.#instance.call(name, bytes, this.#handle, ...numbers));
+    const answer = this.#instance.call(name, bytes, this.#key, ...numbers);
+    if (answer === REFUSED) throw new DecoderLost(`${name}: no such decoder`);
+    return answer;
   }
 
   feed(bytes) {
@@ -149,7 +147,7 @@ export class Decoder {
   }
 
   free() {
-    if (this.#instance.alive) this.#run("decode_free", null);
+    if (this.#instance.alive) this.#run("decode_close", null);
   }
 }
 

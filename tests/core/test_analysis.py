@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop.analysis import Analysis, AnalysisLost, Block, Fold, Plan
-from edgeloop.kernels import KernelRefused, KernelTrapped
+from edgeloop.kernels import KernelRefused
 from edgeloop_client import hot
+from tests.support.traps import door_of_little_memory, trap
 
 _MASK = (1 << 64) - 1
 _LINES = (
@@ -228,20 +228,11 @@ def test_a_source_that_is_not_it_is_told(analysis: Analysis) -> None:
 
 def test_memories_are_lost_with_their_instance_and_never_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a trap an old analysis says so, also where a new one has begun on the fresh instance."""
-
-    def small_store(engine: wasmtime.Engine) -> wasmtime.Store:
-        store = real_store(engine)
-        store.set_limits(memory_size=16 << 20)
-        return store
-
-    real_store = wasmtime.Store
-    monkeypatch.setattr(hot.wasmtime, "Store", small_store)
-    door = hot.WasmDoor()
+    door = door_of_little_memory(monkeypatch)
     lost = Analysis(door)
     same = [Block(role="text", data=b"theirs " * 50)]
     lost.enter(same)
-    with pytest.raises(KernelTrapped):
-        door.call("count_tokens", bytes(32 << 20))
+    trap(door)
     fresh = Analysis(door)
     assert fresh.enter(same)[0].folds == ()
     with pytest.raises(AnalysisLost):

@@ -5,11 +5,11 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-import wasmtime
 
-from edgeloop.kernels import KernelRefused, KernelTrapped, utf8
+from edgeloop.kernels import KernelRefused, utf8
 from edgeloop_client import hot
 from tests.support.tokens import ROOT, expected_count, oracle, random_texts, sample_texts
+from tests.support.traps import door_of_little_memory, trap
 
 # The exhaustive runs (a minute or more) are for `make check` and for whoever changes the kernel.
 FULL = os.environ.get("EDGELOOP_FULL") == "1"
@@ -105,16 +105,7 @@ def test_a_batch_with_wrong_lengths_is_refused_and_harms_nothing() -> None:
 
 def test_an_instance_that_runs_out_of_memory_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failed allocation the error is typed, and the same door answers again on a fresh instance."""
-
-    def small_store(engine: wasmtime.Engine) -> wasmtime.Store:
-        store = real_store(engine)
-        store.set_limits(memory_size=16 << 20)
-        return store
-
-    real_store = wasmtime.Store
-    monkeypatch.setattr(hot.wasmtime, "Store", small_store)
-    door = hot.WasmDoor()
+    door = door_of_little_memory(monkeypatch)
     assert door.call("count_tokens", b"hello world") == 2
-    with pytest.raises(KernelTrapped):
-        door.call("count_tokens", bytes(32 << 20))
+    trap(door)
     assert door.call("count_tokens", b"hello world") == 2

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop_client.decode import DIALECTS, decode_file
+from edgeloop.kernels import KernelRefused
+from edgeloop_client.decode import DIALECTS, Decoder, decode_file
+from tests.support.traps import door_of_little_memory, trap
 
 STREAMS = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
 
@@ -36,3 +38,16 @@ def test_unknown_names_are_refused() -> None:
         decode_file("-", "gpt", io.StringIO(), stdin=io.BytesIO())
     with pytest.raises(OSError, match="absent"):
         decode_file("absent.sse", "gemini", io.StringIO())
+
+
+def test_a_decoder_that_went_with_its_instance_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a trap an old decoder is refused and harms no new one, also where that was opened first on the fresh instance."""
+    door = door_of_little_memory(monkeypatch)
+    with Decoder("anthropic", instance=door) as lost:
+        trap(door)
+        with Decoder("openai-chat", instance=door) as fresh:
+            with pytest.raises(KernelRefused):
+                lost.feed(b"data: [DONE]\n\n")
+            assert [op["op"] for op in fresh.finish()] == ["error"]
+    with pytest.raises(KernelRefused):
+        fresh.partial()

@@ -2,7 +2,7 @@
 
 use edgeloop_core::count::{Counter, Growing, Pairs};
 use edgeloop_core::diff::{Algorithm, Edit, apply_edits, apply_unified, blocks, compare, unified, words};
-use edgeloop_core::merge::{Change, Claims, Labels, Style, merge};
+use edgeloop_core::merge::{Change, Claims, ClashKind, Labels, Style, merge};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -103,19 +103,30 @@ proptest! {
         prop_assert_eq!(run(&ours, &theirs).conflicts == 0, run(&theirs, &ours).conflicts == 0);
     }
 
-    /// Claims clash exactly where lines of two writers overlap or touch and are not the same change.
+    /// Claims clash exactly where lines of two writers overlap or touch and are not the same change, short or long.
     #[test]
-    fn claims_clash_where_they_touch(edits in vec((0..4_u32, 0..30_usize, 0..4_usize, 0..3_u64), 0..20)) {
+    fn claims_clash_where_they_touch(edits in vec((0..4_u32, 0..400_u32, 0..9_u32, 0..3_u64), 0..40), gone in 0..4_u32) {
         let mut claims = Claims::default();
-        let mut seen: Vec<(u32, usize, usize, u64)> = Vec::new();
-        for (writer, start, length, content) in edits {
-            let end = start + length;
-            let change = Change::Lines { base: start..end, content };
-            let mut found: Vec<u32> = claims.add(writer, change).into_iter().map(|clash| clash.first).collect();
-            let touches = |&&(other, s, e, c): &&(u32, usize, usize, u64)| {
+        let mut seen: Vec<(u32, u32, u32, u64)> = Vec::new();
+        for (i, (writer, start, length, content)) in edits.into_iter().enumerate() {
+            if i == 30 {
+                claims.remove(gone);
+                seen.retain(|claim| claim.0 != gone);
+            }
+            let end = start + (1 << length) - 1;
+            let mut found: Vec<(u32, u32, u32)> = claims
+                .add(writer, Change::Lines { start, end, content })
+                .into_iter()
+                .map(|clash| match clash.kind {
+                    ClashKind::Lines { start, end } => (clash.first, start, end),
+                    kind => panic!("{kind:?}"),
+                })
+                .collect();
+            let touches = |&&(other, s, e, c): &&(u32, u32, u32, u64)| {
                 other != writer && s <= end && start <= e && (s, e, c) != (start, end, content)
             };
-            let mut expected: Vec<u32> = seen.iter().filter(touches).map(|claim| claim.0).collect();
+            let both = |&(other, s, e, _): &(u32, u32, u32, u64)| (other, s.max(start), e.min(end));
+            let mut expected: Vec<(u32, u32, u32)> = seen.iter().filter(touches).map(both).collect();
             found.sort_unstable();
             expected.sort_unstable();
             prop_assert_eq!(found, expected);

@@ -1,10 +1,6 @@
 //! Compression analysis: one memory per conversation, judgements as numbers and texts.
-//!
-//! A conversation is named by a number that its owner has never used before, not by a slot: after a trap the memories
-//! are gone, and a slot given out again would mix two conversations.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use edgeloop_core::analysis::{Analysis, Entry, Role, signature, templates};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -12,6 +8,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::buffers::{with_input, write_output};
 use crate::count::with_counter;
 use crate::frames;
+use crate::kept::Kept;
 
 /// No such conversation, no token table, or frames that are none.
 const MISUSE: u32 = u32::MAX;
@@ -19,7 +16,7 @@ const MISUSE: u32 = u32::MAX;
 const PARTS: usize = 6;
 
 thread_local! {
-    static ALL: RefCell<BTreeMap<u32, Analysis>> = const { RefCell::new(BTreeMap::new()) };
+    static ALL: RefCell<Kept<Analysis>> = const { RefCell::new(Kept::new()) };
 }
 
 /// Start a conversation's memory of up to `limit` bytes of texts; one of that number is forgotten.
@@ -32,7 +29,7 @@ pub fn analysis_open(key: u32, limit: u32, _len: u32) -> u32 {
 /// Forget a conversation's memory.
 #[wasm_bindgen]
 pub fn analysis_close(key: u32, _len: u32) -> u32 {
-    ALL.with_borrow_mut(|all| all.remove(&key));
+    ALL.with_borrow_mut(|all| all.remove(key));
     0
 }
 
@@ -44,7 +41,7 @@ pub fn analysis_enter(key: u32, n: u32, len: u32) -> u32 {
             with_input(len, |input| {
                 let count = (n as usize).checked_mul(PARTS);
                 let (Some(analysis), Some(parts)) =
-                    (all.get_mut(&key), count.and_then(|n| frames::read(n, input)))
+                    (all.get(key), count.and_then(|n| frames::read(n, input)))
                 else {
                     return MISUSE;
                 };

@@ -7,14 +7,14 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::buffers::{trim, with_input, write_output};
 use crate::frames;
-use crate::handles::Handles;
+use crate::kept::Kept;
 
-/// No token table is loaded, or the batch's lengths are not those of its bytes.
+/// No token table is loaded, no such text, or the batch's lengths are not those of its bytes.
 const MISUSE: u32 = u32::MAX;
 
 thread_local! {
     static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
-    static GROWING: RefCell<Handles<Growing>> = const { RefCell::new(Handles::new()) };
+    static GROWING: RefCell<Kept<Growing>> = const { RefCell::new(Kept::new()) };
 }
 
 /// Load the token table that is in the input: 0, or 1 for a wrong size, 2 for an impossible id.
@@ -60,26 +60,27 @@ pub fn count_prefix(limit: u32, len: u32) -> u32 {
     })
 }
 
-/// Start a text that grows; returns its handle.
+/// Start a text that grows; one of that number is forgotten.
 #[wasm_bindgen]
-pub fn growing_new(_len: u32) -> u32 {
-    GROWING.with_borrow_mut(|texts| texts.insert(Growing::default()))
+pub fn growing_open(key: u32, _len: u32) -> u32 {
+    GROWING.with_borrow_mut(|texts| texts.insert(key, Growing::default()));
+    0
 }
 
 /// Append the input to a growing text; returns the tokens of the whole.
 #[wasm_bindgen]
-pub fn growing_append(handle: u32, len: u32) -> u32 {
+pub fn growing_append(key: u32, len: u32) -> u32 {
     with_counter(|counter| {
         GROWING.with_borrow_mut(|texts| {
-            texts.get(handle).map_or(MISUSE, |text| with_input(len, |more| text.append(counter, more)))
+            texts.get(key).map_or(MISUSE, |text| with_input(len, |more| text.append(counter, more)))
         })
     })
 }
 
 /// Forget a growing text.
 #[wasm_bindgen]
-pub fn growing_free(handle: u32, _len: u32) -> u32 {
-    GROWING.with_borrow_mut(|texts| texts.remove(handle));
+pub fn growing_close(key: u32, _len: u32) -> u32 {
+    GROWING.with_borrow_mut(|texts| texts.remove(key));
     0
 }
 

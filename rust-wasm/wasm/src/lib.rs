@@ -12,8 +12,9 @@
 
 mod analysis;
 mod buffers;
+mod claims;
 mod count;
 mod decode;
 mod diff;
 mod frames;
-mod handles;
+mod kept;

@@ -75,15 +75,21 @@ const programs = {
   merge: ({ frames }) => kernels.call("merge3", frames, 0, 0),
   "node-diff3": ({ strings: [base, ours, theirs] }, rivals) =>
     rivals.merge(lines(ours), lines(base), lines(theirs)).result.length,
+  claims: ({ bytes: [changes] }) => {
+    kernels.call("claims_open", NOTHING, 1);
+    const clashes = kernels.call("claims_add", changes, 1) / 20;
+    kernels.call("claims_close", NOTHING, 1);
+    return clashes;
+  },
   // Texts are only looked up, results are also put in shapes and sketched; all are counted where they fold.
   "judge-texts": ({ bytes }) => judge(bytes, 0),
   "judge-results": ({ bytes }) => judge(bytes, 2),
   templates: ({ bytes }) => total(bytes, (text) => kernels.call("analysis_templates", text)),
   sketch: ({ bytes }) => total(bytes, (text) => kernels.call("analysis_sketch", text)),
   growing: ({ bytes }) => {
-    const handle = kernels.call("growing_new", NOTHING);
-    const answer = bytes.reduce((_, text) => kernels.call("growing_append", text, handle), 0);
-    kernels.call("growing_free", NOTHING, handle);
+    kernels.call("growing_open", NOTHING, 1);
+    const answer = bytes.reduce((_, text) => kernels.call("growing_append", text, 1), 0);
+    kernels.call("growing_close", NOTHING, 1);
     return answer;
   },
 };

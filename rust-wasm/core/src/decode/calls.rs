@@ -1,4 +1,5 @@
-//! Fragments of Chat's tool calls, put together defensively (providers.md section 1.4).
+//! Fragments of Chat's tool calls, put together defensively: servers that imitate this API leave out indexes, ids or
+//! names, repeat them, or send a new id with each fragment.
 //!
 //! Chat has no event for a complete call. One is known to be complete when another one opens (and its own
 //! arguments are a balanced object: some servers open all calls before they send any arguments), when Workers AI

@@ -1,4 +1,5 @@
-//! Errors a peer reports inside a stream, as one of our classes; providers.md sections 1 and 3 are the source.
+//! Errors a peer reports inside a stream, as one of our classes. The words that providers use for them are those of
+//! their documentation and of recorded streams; refusals before a stream are src/edgeloop/providers/failures.py's.
 
 use std::borrow::Cow;
 

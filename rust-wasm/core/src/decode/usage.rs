@@ -1,5 +1,5 @@
-//! Token usage in one normal form (providers.md section 4). Missing is None, never zero; cumulative reports
-//! overwrite, they are never added.
+//! Token usage in one normal form, whose fields prices are for (src/edgeloop/prices.py). Missing is None, never zero:
+//! an unknown cost is not a free call. Cumulative reports overwrite, they are never added.
 
 use super::json::{Kind, Value};
 use super::out::Fields;

@@ -8,7 +8,7 @@ mod claims;
 mod regions;
 mod write;
 
-pub use claims::{Change, Claims, Clash};
+pub use claims::{Change, Claims, Clash, Kind as ClashKind};
 use regions::{Kind, Sides, regions};
 
 use crate::diff::{Algorithm, Interner, shared_ends};
