@@ -5,10 +5,12 @@ VENV := .venv/bin
 DIR ?= .
 JSON ?=
 UPGRADE ?=
+SECONDS ?= 600
+SEED ?= 1
 export JSON UPGRADE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz transcript
+.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz chaos transcript
 
 help:
 	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
@@ -18,6 +20,7 @@ help:
 	@echo "make deploy-check              the deployment without the upload"
 	@echo "make bench | bench-<name>      measure, beside named peers (JSON=1 for programs)"
 	@echo "make fuzz                      five minutes of mutated input"
+	@echo "make chaos [SECONDS=600] [SEED=1]   sessions under load while everything around them is killed and cut"
 	@echo "make wasm                      rebuild the kernels (needs Rust)"
 	@echo "make transcript                write the README's transcript anew"
 	@echo "make lock [UPGRADE=1]          renew the lock files"
@@ -54,6 +57,9 @@ wasm: setup
 
 fuzz: setup
 	@$(VENV)/python -m scripts.fuzz
+
+chaos: setup
+	@$(VENV)/python -m scripts.chaos --seconds $(SECONDS) --seed $(SEED)
 
 transcript: setup
 	@$(VENV)/python -m scripts.transcript

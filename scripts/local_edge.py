@@ -224,6 +224,17 @@ class LocalEdge:
             time.sleep(0.05)
         raise LocalEdgeError(f"workerd was not started again in {timeout:.0f} s:\n{self.log_tail()}")
 
+    def redeploy(self, timeout: float = 60.0) -> float:
+        """Change the code of a `private_copy`, as a deployment would, and wait until it runs; returns the seconds it took.
+
+        wrangler restarts workerd for it: every object is reset, in-flight requests are cut off.
+        """
+        assert self.private_copy, "the sources are other people's too"
+        before, started = self.workerd_pid(), time.monotonic()
+        worker = self._running_folder() / "project" / "src" / "worker.py"
+        worker.write_text(f"{worker.read_text(encoding='utf-8')}\n# {time.time()}\n", encoding="utf-8")
+        return self.await_recovery(before, timeout - (time.monotonic() - started))
+
     def _require_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise LocalEdgeError("the edge is not running")

@@ -1,11 +1,20 @@
 """Which request of a conversation fails: counted per conversation, so that a retry can be seen to succeed."""
 
 from collections import OrderedDict
+from typing import Protocol
 
 from edgeloop_client.model.conversation import Conversation
 from edgeloop_client.model.options import Fault, Options
 
 MAX_CONVERSATIONS = 10_000
+
+
+class Faults(Protocol):
+    """Decides which requests fail, and how."""
+
+    def next(self, conversation: Conversation, options: Options) -> Fault:
+        """The fault of this request."""
+        ...
 
 
 class FaultCounter:

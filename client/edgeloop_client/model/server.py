@@ -17,7 +17,7 @@ from edgeloop_client.model.conversation import Run
 from edgeloop_client.model.counting import TokenCounter
 from edgeloop_client.model.dialect import Dialect, Headers, Incoming, Json, Prompt
 from edgeloop_client.model.errors import Kind, Refused
-from edgeloop_client.model.faults import FaultCounter
+from edgeloop_client.model.faults import FaultCounter, Faults
 from edgeloop_client.model.http import Exchange, Gone, Received, serve_connection
 from edgeloop_client.model.limits import RequestLimits
 from edgeloop_client.model.openai_chat import Chat
@@ -76,20 +76,22 @@ def understand(model: str, settings: Settings) -> _Voice:
 
 
 class ModelServer:
-    """Answers requests; keeps the prompt cache and the count of faults. `clock` is the cache's."""
+    """Answers requests; keeps the prompt cache and the count of faults. `clock` is the cache's; `faults` say which requests fail
+    where it is not for their model's name to say."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        faults: Faults | None = None,
         on_request: Callable[[Received], None] = lambda _: None,
         on_answer: Callable[[Json], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._cache = PrefixCache(clock)
         self._counter = TokenCounter()
-        self._faults = FaultCounter()
+        self._faults = faults or FaultCounter()
         self._limits = RequestLimits(clock)
         self._on_request = on_request
         self._on_answer = on_answer
