@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench._load import Provider, say
-from scripts.local_edge import LocalEdge, LocalEdgeError
+from scripts.evictable_edge import EvictableEdge
+from scripts.local_edge import LocalEdge, LocalEdgeError, listening_ports
 from scripts.setup import ROOT, STATE, VENV, node_binary
 
 SHARED_MEMORY = Path("/dev/shm")
 PEERS = ROOT / "bench" / "peers"
-LISTENING = "0A"  # of /proc/net/tcp's state column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,15 @@ class Contestants:
 
     def edgeloop(self, dialect: str = "openai", **variables: str) -> Contestant:
         """Ours, as it ships: a real token, the real provider adapter, the edge's own tools."""
+        return self._ours(LocalEdge, dialect, variables)
+
+    def evictable(self, dialect: str = "openai", **variables: str) -> Contestant:
+        """Ours, behind the door that can evict its sessions."""
+        return self._ours(EvictableEdge, dialect, variables)
+
+    def _ours(self, kind: type[LocalEdge], dialect: str, variables: dict[str, str]) -> Contestant:
         token = secrets.token_urlsafe(24)
-        edge = LocalEdge(
+        edge = kind(
             private_copy=True,
             variables={
                 "EDGELOOP_TOKEN": token,
@@ -112,7 +119,7 @@ def own_url(pid: int) -> str:
     Raises:
         LocalEdgeError: none of its ports does.
     """
-    for port in _listening(pid):
+    for port in listening_ports(pid):
         url = f"http://127.0.0.1:{port}"
         try:
             with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
@@ -121,19 +128,6 @@ def own_url(pid: int) -> str:
         except OSError:
             continue  # the inspector's port, or the debugger's
     raise LocalEdgeError(f"process {pid}: no port answers /healthz")
-
-
-def _listening(pid: int) -> list[int]:
-    sockets = set[str]()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            sockets.add(os.readlink(descriptor))
-        except OSError:
-            continue  # closed meanwhile
-    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-    rows = [line.split() for line in lines]
-    mine = [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in sockets]
-    return [int(row[1].split(":")[1], 16) for row in mine]
 
 
 _installing = threading.Lock()

@@ -26,6 +26,7 @@ WRANGLER = ROOT / "node_modules" / "wrangler" / "bin" / "wrangler.js"
 RUNS = ROOT / ".edgeloop" / "runs"
 LOG_TAIL_LINES = 40
 STARTED = "workerds"  # in the run's folder: a line for each workerd started, pid and arguments
+_LISTENING = "0A"  # of /proc/net/tcp's state column
 _READY = re.compile(r"Ready on (http://\S+)")
 # Never beyond this machine: no update check, no telemetry, no fetch of a sample Request.cf, no questions asked.
 QUIET = {
@@ -306,6 +307,20 @@ def _copy_sources(root: Path, target: Path) -> Path:
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def listening_ports(pid: int) -> list[int]:
+    """The TCP ports of this machine that a process listens on."""
+    sockets = set[str]()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            sockets.add(os.readlink(descriptor))
+        except OSError:
+            continue  # closed meanwhile
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    mine = [row for row in rows if row[3] == _LISTENING and f"socket:[{row[9]}]" in sockets]
+    return [int(row[1].split(":")[1], 16) for row in mine]
 
 
 def _lines(path: Path) -> list[str]:

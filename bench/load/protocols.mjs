@@ -28,15 +28,30 @@ class Edgeloop {
     this.clients = 0;
   }
 
-  async open(session, onFrame) {
-    let synced;
-    const isLive = new Promise((resolve) => (synced = resolve));
-    const onText = (frame, at) => (frame.startsWith('{"t":"synced"') ? synced() : onFrame(frame, at));
+  open(session, onFrame) {
+    const received = (frame, at) => frame.startsWith('{"t":"synced"') || onFrame(frame, at);
+    return this.openAs(session, { client: `viewer-${this.clients++}` }, { sent: () => {}, received });
+  }
+
+  /** Connect as a client with its cursor; both are told of every frame. */
+  async openAs(session, who, { sent, received }) {
+    const { promise: isLive, resolve: synced } = Promise.withResolvers();
+    const onText = (frame, at) => {
+      received(frame, at);
+      if (frame.startsWith('{"t":"synced"')) synced();
+    };
     const url = `${this.url}/v1/agents/${session}/ws`;
     const socket = await connect(url, { headers: this.headers, onText, clock: now });
-    socket.send(JSON.stringify({ t: "hello", v: 1, client: `viewer-${this.clients++}` }));
+    const hello = JSON.stringify({ t: "hello", v: 1, ...who });
+    sent(hello);
+    socket.send(hello);
     await isLive;
     return socket;
+  }
+
+  /** A person's message as a client sends it on its socket. */
+  message(id, text) {
+    return JSON.stringify({ t: "message", id, text });
   }
 
   async ask(session, _socket, text) {

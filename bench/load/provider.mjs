@@ -4,13 +4,15 @@
 //
 //   paced:RATExCOUNT     COUNT deltas, RATE a second
 //   full:COUNT           COUNT deltas, as fast as the connection takes them
+//   reply:COUNTxSIZE     COUNT deltas of SIZE characters, likewise; no times in them
 //   tools:RUN            a 5 s answer with calls complete at 1.5, 3.0 and 4.5 s, each to sleep 1 s; text once there are results
 import { createServer } from "node:http";
 import { dialectOf } from "./dialects.mjs";
 import { now, stamp } from "./stamp.mjs";
 
-const PLAN = /\b(?:(paced):([\d.]+)x(\d+)|(full):(\d+)|(tools):([\w-]+))/g;
+const PLAN = /\b(?:(paced):([\d.]+)x(\d+)|(full):(\d+)|(reply):(\d+)x(\d+)|(tools):([\w-]+))/g;
 const HAS_RESULTS = /"tool_result"|"role":\s*"tool"|"function_call_output"|"functionResponse"/;
+const TAIL = 8 << 10;
 const GOLDEN = 0.618034;
 const TOOLS_AT_MS = [1500, 3000, 4500];
 const TOOLS_END_MS = 5000;
@@ -64,12 +66,12 @@ function paced(answer, rate, count) {
   step();
 }
 
-function full(answer, count) {
+function full(answer, count, text = () => stamp(now())) {
   let sent = 0;
   const step = () => {
     let more = true;
     while (more && sent < count && !answer.left) {
-      more = answer.write(answer.dialect.text(stamp(now())));
+      more = answer.write(answer.dialect.text(text()));
       sent += 1;
     }
     if (sent === count) answer.end();
@@ -120,13 +122,19 @@ async function bodyOf(request) {
   return body;
 }
 
+/** The last plan in a request, which is near its end: that a conversation is long must cost the measured Worker, not us. */
+function planOf(body) {
+  return [...body.slice(-TAIL).matchAll(PLAN)].at(-1) ?? [...body.matchAll(PLAN)].at(-1);
+}
+
 async function answerModel(request, response) {
   const body = await bodyOf(request);
-  const plan = [...body.matchAll(PLAN)].at(-1);
+  const plan = planOf(body);
   if (plan === undefined) return response.writeHead(400).end(`no plan in the messages; expected one of ${PLAN.source}`);
-  const [, isPaced, rate, pacedCount, isFull, fullCount, , run] = plan;
+  const [, isPaced, rate, pacedCount, isFull, fullCount, isReply, pieces, size, , run] = plan;
   if (isPaced) return paced(new Answer(request), Number(rate), Number(pacedCount));
   if (isFull) return full(new Answer(request), Number(fullCount));
+  if (isReply) return full(new Answer(request), Number(pieces), () => "y".repeat(Number(size)));
   noteOf(run).asked.push(now());
   if (!HAS_RESULTS.test(body)) return callTools(new Answer(request), run, request.headers.host);
   const last = new Answer(request);

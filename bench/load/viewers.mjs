@@ -5,13 +5,12 @@
 //
 // `steady` is measured from `settleMs` after every session has shown its first delta to the moment the first ends; that is
 // what a paced figure is about. What the starts cost is in `all`.
-import { readFileSync } from "node:fs";
+import { cpuMs } from "./process.mjs";
 import { protocolOf } from "./protocols.mjs";
 import { eachStamp, now } from "./stamp.mjs";
 
 const PATIENCE_MS = 120_000;
 const OPEN_AT_ONCE = 8;
-const TICKS_MS = 10; // of /proc/<pid>/stat
 const asked = JSON.parse(process.argv[2]);
 const protocol = protocolOf(asked);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -72,12 +71,6 @@ class Run {
   moment() {
     return { at: now(), cpu: cpuMs(asked.pid) };
   }
-}
-
-/** What a process has used so far, in ms of CPU. */
-function cpuMs(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * TICKS_MS;
 }
 
 function percentiles(values) {

@@ -23,7 +23,45 @@ const fetchUrl = tool({
   execute: async ({ url }: { url: string }) => (await fetch(url)).text(),
 });
 
+/** What an object's SQL has cost, by the platform's own count. A cursor counts as it goes, so each is asked a while later. */
+class Meter {
+  #cursors: SqlStorageCursor<any>[] = [];
+  #total = { statements: 0, rowsRead: 0, rowsWritten: 0 };
+
+  constructor(sql: SqlStorage) {
+    const exec = sql.exec.bind(sql);
+    sql.exec = (query: string, ...bindings: any[]) => {
+      const cursor = exec<any>(query, ...bindings);
+      if (this.#cursors.push(cursor) > 100) this.read();
+      return cursor;
+    };
+  }
+
+  read() {
+    for (const cursor of this.#cursors) {
+      this.#total.statements += 1;
+      this.#total.rowsRead += cursor.rowsRead;
+      this.#total.rowsWritten += cursor.rowsWritten;
+    }
+    this.#cursors = [];
+    return this.#total;
+  }
+}
+
 export class Chat extends AIChatAgent<Env> {
+  #meter: Meter;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    const meter = new Meter(ctx.storage.sql);
+    super(ctx, env);
+    this.#meter = meter;
+  }
+
+  async onRequest(request: Request) {
+    if (request.url.endsWith("/counters")) return Response.json(this.#meter.read());
+    return super.onRequest(request);
+  }
+
   async onChatMessage() {
     const result = streamText({
       model: model(this.env),

@@ -1,0 +1,17 @@
+// What a process has used, from /proc.
+import { readFileSync, readdirSync } from "node:fs";
+
+const NS_PER_MS = 1e6;
+
+/** CPU so far, in ms, to the nanosecond: all threads, user and system. A thread that ended is not in it. */
+export function cpuMs(pid) {
+  let total = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      total += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ")[0]);
+    } catch {
+      continue; // it ended meanwhile
+    }
+  }
+  return total / NS_PER_MS;
+}
