@@ -33,7 +33,9 @@ The same as a JSON Schema: [protocol.schema.json](protocol.schema.json).
 A session is an append-only log of events with one integer `seq`, counted from 1 without gaps. Clients follow the log and send
 commands; the loop itself runs in the session and needs no client, except to run local tools.
 
-Every request carries `Authorization: Bearer <token>`. Without a configured token everything but `/healthz` is refused.
+Every request carries `Authorization: Bearer <token>`. A browser, which cannot send that with a WebSocket, offers the subprotocols
+`edgeloop.v1` and `edgeloop.token.<token>` and is answered with the first; a token is never part of a URL. What a token allows is
+in [access](design/access.md). Without a configured token or signing key everything but `/healthz` is refused.
 
 ## A connection
 
@@ -78,8 +80,10 @@ A refusal is `{"error": {code, message, expected, ref}}`, the fields of [ErrorFr
 """
 
 ERRORS = {
-    "unauthorized": "no bearer token, or a wrong one",
-    "not_configured": "the deployment has no token: it refuses everything",
+    "unauthorized": "no token, or a wrong one",
+    "expired": "the token's time is over; a socket is closed with 1008",
+    "forbidden": "the token is for another agent or of another scope, or the web page is of another origin",
+    "not_configured": "the deployment has no token and no signing key: it refuses everything",
     "not_found": "no such path or method",
     "bad_frame": "not a frame or body of the protocol; `message` names the field, never its content",
     "too_large": "over a limit, which `expected` names",

@@ -1,12 +1,15 @@
 """The Worker's variables that a person may set here in the environment, for the demo and `make dev`.
 
-What they mean is `src/edge/settings.py`'s, and in the README's table; a test holds the three together.
+What they mean is `src/edge`'s (`settings.py`, `door.py`), and in the README's table; a test holds the three together.
 """
 
 import os
 
 NAMES = (
     "TOKEN",
+    "SIGNING_KEY",
+    "SIGNING_KEY_PREVIOUS",
+    "ORIGINS",
     "PROVIDER",
     "BASE_URL",
     "MODEL",

@@ -19,9 +19,11 @@ from edge.agent import Agent
 from edge.answers import error_frame, json_answer, refusal
 from edge.clock import now_ms
 from edge.convert import to_object, why
+from edge.door import labelled
 from edge.http import body_of
 from edge.settings import Settings
-from edge.sockets import peer_of
+from edge.sockets import EXPIRED, POLICY, Peer, peer_of
+from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import Refused
 from edgeloop.sync import missed_frames, streaming_frames
@@ -43,10 +45,12 @@ from edgeloop.wire import (
     Synced,
     ToolResult,
     Welcome,
+    needed_for,
     parse_autonomy,
     parse_client_frame,
     parse_decide,
     parse_post,
+    ref_of,
 )
 
 PAGE_EVENTS = 500
@@ -132,9 +136,14 @@ class DurableSession(DurableObject):
     def _accept(self, request: Any) -> Any:
         if str(request.headers.get("upgrade")).lower() != "websocket":
             raise Refused(code="bad_frame", message="not a WebSocket upgrade", expected="Upgrade: websocket")
+        scope, expires = labelled(request.headers)
         client, server = js.WebSocketPair.new().object_values()
         self._raw.acceptWebSocket(server)
-        return js.Response.new(None, to_object({"status": 101, "webSocket": client}))
+        sockets.attach(server, Peer(scope=scope, expires=expires))
+        protocol = request.headers.get("sec-websocket-protocol")
+        headers = {"sec-websocket-protocol": protocol} if isinstance(protocol, str) else {}
+        options = {"status": 101, "webSocket": client, "headers": to_object(headers)}
+        return js.Response.new(None, to_object(options))
 
     def _events(self, query: dict[str, list[str]]) -> str:
         text = query.get("after", ["0"])[0]
@@ -197,13 +206,17 @@ class DurableSession(DurableObject):
         with self._owned(ws):
             if not isinstance(message, str):
                 raise Refused(code="bad_frame", message="a binary frame", expected="JSON text")
-            frame = parse_client_frame(message)
             peer = peer_of(ws)
+            if peer.expired(now_ms()):
+                self._turn_out(ws, Refused(code="expired", message=EXPIRED, expected="a new token"))
+                return
+            frame = parse_client_frame(message)
+            check(peer.scope, needed_for(frame), ref=ref_of(frame))
             if isinstance(frame, Hello):
-                if peer is None:
+                if not peer.is_known:
                     self._hello(ws, frame)
                 return
-            if peer is None:
+            if not peer.is_known:
                 raise Refused(
                     code="hello_expected", message=f"{frame.t} before hello", expected="hello first"
                 )
@@ -218,6 +231,12 @@ class DurableSession(DurableObject):
         except Exception as error:
             js.console.error(f"frame failed: {why(error)}")
             sockets.refuse(ws, ErrorFrame(code="internal", message=why(error)))
+
+    def _turn_out(self, ws: Any, error: Refused) -> None:
+        """Tell a socket why it may stay no longer, and close it."""
+        sockets.refuse(ws, error_frame(error))
+        self._left(ws)
+        sockets.close(ws, POLICY, error.message)
 
     def _command(
         self, ws: Any, frame: SendMessage | ToolResult | Decide | Autonomy | Stop, client: str

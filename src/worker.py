@@ -1,14 +1,16 @@
-"""Routing and auth only: a request with the right token goes to the session that its path names."""
+"""Routing and auth only: a request that may be made goes to the session that its path names, with what its maker may do."""
 
-import hmac
 import re
 from typing import Any
 
+import js
 from workers import WorkerEntrypoint
 
 from durable_session import DurableSession
 from edge.answers import json_answer, refusal
-from edge.settings import configured_token
+from edge.clock import now_ms
+from edge.door import Door, label
+from edgeloop.access import check
 from edgeloop.errors import Refused
 
 _AGENT = re.compile(
@@ -25,32 +27,36 @@ class Default(WorkerEntrypoint):
         if path == "healthz":
             return json_answer('{"ok":true}')
         try:
-            self._authorize(request.js_object.headers.get("authorization"))
-            agent = _AGENT.match(f"/{path}")
-            if agent is None:
-                raise Refused(
-                    code="not_found",
-                    message="no such path",
-                    expected="/v1/agents/{id}[/ws|messages|approvals|autonomy|events|stop|state]",
-                )
+            passed, name = self._pass(request.js_object, f"/{path}")
         except Refused as error:
             return refusal(error)
-        stub = self.env._env.SESSIONS.getByName(agent[1] or agent[3])
-        return await stub.fetch(request.js_object)
+        return await self.env._env.SESSIONS.getByName(name).fetch(passed)
 
-    def _authorize(self, header: Any) -> None:
-        token = configured_token(self.env)
-        if not token:
+    def _pass(self, request: Any, path: str) -> tuple[Any, str]:
+        """The request as the session gets it, and the session's name."""
+        found = _AGENT.match(path)
+        door, name = _door_of(self.env), found[1] or found[3] if found else ""
+        access = door.admit(request.headers, agent=name, now=now_ms())
+        if found is None:
             raise Refused(
-                code="not_configured",
-                message="no token is configured",
-                expected="`wrangler secret put EDGELOOP_TOKEN`",
+                code="not_found",
+                message="no such path",
+                expected="/v1/agents/{id}[/ws|messages|approvals|autonomy|events|stop|state]",
             )
-        given = header if isinstance(header, str) else ""
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise Refused(
-                code="unauthorized", message="no or wrong token", expected="Authorization: Bearer <token>"
-            )
+        check(access.scope, f"{request.method} {found[2] or ''}".rstrip())
+        passed = js.Request.new(request)
+        label(passed.headers, access)
+        return passed, name
 
+
+def _door_of(env: Any) -> Door:
+    """The deployment's keys, read once: an isolate never outlives its variables."""
+    global _door
+    if _door is None:
+        _door = Door.read(env)
+    return _door
+
+
+_door: Door | None = None
 
 __all__ = ["Default", "DurableSession"]

@@ -120,6 +120,22 @@ def delete(agent: Agent, url: Url = DEFAULT_URL) -> None:
 
 
 @app.command()
+def token(
+    agent: Annotated[str, typer.Argument(help="The agent's id; with a * behind it, all that begin so.")],
+    scope: Annotated[str, typer.Option(help="read, write or admin (docs/design/access.md).")] = "write",
+    ttl: Annotated[str, typer.Option(help="How long it holds: 90s, 30m, 1h, 7d.")] = "1h",
+    name: Annotated[str, typer.Option("--id", help="A word that tells this token from others.")] = "",
+) -> None:
+    """Make a token for an agent, signed with EDGELOOP_SIGNING_KEY. It goes where EDGELOOP_TOKEN goes."""
+    from edgeloop_client.tokens import signed
+
+    try:
+        print(signed(agent, scope=scope, ttl=ttl, name=name, key=os.environ.get("EDGELOOP_SIGNING_KEY", "")))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
 def decode(
     dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
     file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")] = "-",

@@ -82,6 +82,11 @@ class Endpoint:
                 return Unauthorized(
                     f"{self.base}: {text}", next_step="set EDGELOOP_TOKEN to the edge's token"
                 )
+            case "expired" | "forbidden":
+                return Unauthorized(
+                    f"{self.base}: {text}",
+                    next_step="`edgeloop token` makes tokens, where the signing key is",
+                )
             case "not_found":
                 return NotFound(f"{self.base}: {text}", next_step="check --url and the agent's id")
             case "conflict":

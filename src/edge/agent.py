@@ -158,9 +158,10 @@ class Agent:
             js.console.log(json.dumps({"agent": self.name, **attributes(record)}))
 
     def _world(self) -> World:
-        settings = self._settings
+        settings, now = self._settings, now_ms()
+        self.sockets.expire(now)
         return World(
-            now=now_ms(),
+            now=now,
             hosts=self.sockets.hosts(),
             joined=self.sockets.joined(),
             running=frozenset(self._tasks),

@@ -10,6 +10,8 @@ from edgeloop.wire import ErrorFrame
 
 _STATUS = {
     "unauthorized": 401,
+    "expired": 401,
+    "forbidden": 403,
     "not_configured": 503,
     "not_found": 404,
     "bad_frame": 400,

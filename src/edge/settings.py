@@ -45,7 +45,7 @@ class Settings:
         """
 
         def text(name: str) -> str:
-            return _text(env, name)
+            return text_of(env, name)
 
         provider, ai = (
             text("EDGELOOP_PROVIDER"),
@@ -88,11 +88,6 @@ class Settings:
         return None
 
 
-def configured_token(env: Any) -> str:
-    """The token that clients must present; empty means that nobody is let in."""
-    return _text(env, "EDGELOOP_TOKEN")
-
-
 def _milliseconds(name: str, value: str) -> int | None:
     if not value:
         return None
@@ -115,6 +110,7 @@ def _headers(text: str) -> dict[str, str]:
         ) from None
 
 
-def _text(env: Any, name: str) -> str:
+def text_of(env: Any, name: str) -> str:
+    """A variable's or secret's text; what is missing is empty."""
     value = getattr(env, name, None)
     return value.strip() if isinstance(value, str) else ""

@@ -4,7 +4,8 @@ A socket is *live* once its `hello` was answered; before, it gets no event. What
 attachment; the set of live sockets (`Live`, in JS, shared with the pump) is rebuilt from there on a wake.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyodide.ffi import JsException
@@ -14,15 +15,31 @@ from edge.clock import now_ms
 from edge.convert import to_object
 from edgeloop.wire import ErrorFrame
 
+POLICY = 1008
+"""The close code for what is not allowed."""
+EXPIRED = "the token has expired"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What a live socket's attachment says: the client, whether it runs tools, and when and in which order it came."""
+    """What a socket's attachment says: what its token allows and until when (0: for ever); and once its `hello` was answered, the
+    client, whether it runs tools, and when and in which order it came."""
 
-    client: str
-    tools: bool
-    order: int
-    at: int
+    scope: str = ""
+    expires: int = 0
+    client: str = ""
+    tools: bool = False
+    order: int = 0
+    at: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its handshake is over."""
+        return self.client != ""
+
+    def expired(self, now: int) -> bool:
+        """Whether its token's time is over."""
+        return 0 < self.expires <= now
 
 
 class Sockets:
@@ -32,17 +49,19 @@ class Sockets:
         self._ctx = ctx
         self.live = pump.new_live()
         self._known: tuple[int, list[tuple[Any, Peer]]] | None = None
+        self._first_expiry = math.inf
         for ws in self._ctx.getWebSockets():
             peer = peer_of(ws)
-            if peer is not None:
+            if peer.is_known:
                 self.live.add(ws, peer.client)
+                self._note(peer)
 
     def _peers(self) -> list[tuple[Any, Peer]]:
         """The live sockets. Asked several times a round, so kept until one joins, leaves or is dropped by `Live`."""
         size = self.live.size
         if self._known is None or self._known[0] != size:
             sockets = ((ws, peer_of(ws)) for ws in self._ctx.getWebSockets() if self.live.has(ws))
-            self._known = size, [(ws, peer) for ws, peer in sockets if peer is not None]
+            self._known = size, [(ws, peer) for ws, peer in sockets if peer.is_known]
         return self._known[1]
 
     def hosts(self) -> tuple[str, ...]:
@@ -62,10 +81,26 @@ class Sockets:
                 self.leave(other)
                 close(other, 1000, "replaced by a newer connection of this client")
         order = 1 + max((peer.order for _, peer in peers), default=0)
-        at = now_ms()
-        ws.serializeAttachment(to_object({"client": client, "tools": tools, "order": order, "at": at}))
+        peer = replace(peer_of(ws), client=client, tools=tools, order=order, at=now_ms())
+        attach(ws, peer)
         self.live.add(ws, client)
+        self._note(peer)
         self._known = None
+
+    def expire(self, now: int) -> None:
+        """Close the sockets whose token's time is over. Asked once a round: no timer must keep a session awake for it."""
+        if now < self._first_expiry:
+            return
+        self._first_expiry = math.inf
+        for ws, peer in self._peers():
+            if peer.expired(now):
+                self.leave(ws)
+                close(ws, POLICY, EXPIRED)
+            else:
+                self._note(peer)
+
+    def _note(self, peer: Peer) -> None:
+        self._first_expiry = min(self._first_expiry, peer.expires or math.inf)
 
     def leave(self, ws: Any) -> None:
         """Take a socket out; nothing more is sent to it."""
@@ -77,13 +112,23 @@ class Sockets:
         return self.live.size
 
 
-def peer_of(ws: Any) -> Peer | None:
-    """Who a socket is; None before its handshake."""
-    attachment = ws.deserializeAttachment()
-    if not hasattr(attachment, "client"):
-        return None
+def attach(ws: Any, peer: Peer) -> None:
+    """Write down what is known of a socket, so that it survives hibernation."""
+    ws.serializeAttachment(to_object(vars(peer)))
+
+
+def peer_of(ws: Any) -> Peer:
+    """Who a socket is; one that nothing was written down of may do nothing."""
+    found = ws.deserializeAttachment()
+    if not hasattr(found, "scope"):
+        return Peer()
     return Peer(
-        client=attachment.client, tools=attachment.tools, order=attachment.order, at=int(attachment.at)
+        scope=found.scope,
+        expires=int(found.expires),
+        client=found.client,
+        tools=found.tools,
+        order=found.order,
+        at=int(found.at),
     )
 
 

@@ -238,6 +238,8 @@ class Duplicate(Frozen):
 
 ErrorCode = Literal[
     "unauthorized",
+    "expired",
+    "forbidden",
     "not_configured",
     "not_found",
     "bad_frame",
@@ -436,6 +438,22 @@ def parse_client_frame(data: str | bytes) -> ClientMessage:
         case _:
             pass
     return frame
+
+
+def needed_for(frame: ClientMessage) -> str:
+    """What a frame is called in `access.NEEDS`."""
+    return "hello with tools" if isinstance(frame, Hello) and frame.tools is not None else frame.t
+
+
+def ref_of(frame: ClientMessage) -> str | None:
+    """What a refusal of the frame names: the message's id or the call's."""
+    match frame:
+        case SendMessage():
+            return frame.id
+        case ToolResult() | Decide():
+            return frame.call
+        case _:
+            return None
 
 
 def parse_post(data: bytes) -> SendMessage:

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeloop.access import verify
 from edgeloop.events import StepError
 from tests.support.memory_session import TOKEN, Ask, Fail, Hang, MemorySession, Part, Say
 
@@ -131,6 +133,41 @@ async def test_what_cannot_be(shell: Shell, arguments: tuple[str, ...], code: in
     assert ended.code == code
     assert told in " ".join(ended.err.split())
     assert "Traceback" not in ended.err
+
+
+async def test_a_token_is_made_from_the_environments_key(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`edgeloop token` prints one token that the edge's rules let in, for so long and no longer."""
+    monkeypatch.setenv("EDGELOOP_SIGNING_KEY", "k" * 32)
+    ended = await shell.run("token", "team-*", "--scope", "read", "--ttl", "30m", "--id", "ci")
+    assert (ended.code, ended.out.count("\n"), ended.err) == (0, 1, "")
+    now = int(time.time() * 1000)
+    access = verify(ended.out.strip(), keys=("k" * 32,), agent="team-7", now=now)
+    assert (access.agent, access.scope, access.id) == ("team-*", "read", "ci")
+    assert 0 <= 30 * 60_000 - (access.expires - now) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "told"),
+    [
+        (("a",), "", "EDGELOOP_SIGNING_KEY is not set"),
+        (("a",), "k" * 31, "at least 32 characters"),
+        (("a/b",), "k" * 32, "no agent's name"),
+        (("a", "--scope", "root"), "k" * 32, "expected read, write, admin"),
+        (("a", "--ttl", "1w"), "k" * 32, "no time to live"),
+        (("a", "--ttl", "0h"), "k" * 32, "no time to live"),
+    ],
+)
+async def test_a_token_that_cannot_be(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], key: str, told: str
+) -> None:
+    """Wrong usage exits 2 and never prints the key."""
+    monkeypatch.setenv("EDGELOOP_SIGNING_KEY", key)
+    ended = await shell.run("token", *arguments)
+    assert ended.code == 2
+    assert told in " ".join(ended.err.replace("│", " ").split())
+    assert not key or key not in ended.out + ended.err
 
 
 async def test_a_wrong_token(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ NAME = re.compile(r"EDGELOOP_[A-Z_]+")
 
 
 def test_every_variable_of_the_worker_is_passed_on():
-    """The demo and `make dev` hand on what `settings.py` reads, and nothing that it does not."""
-    read = set(NAME.findall((ROOT / "src" / "edge" / "settings.py").read_text()))
+    """The demo and `make dev` hand on what the edge reads, and nothing that it does not."""
+    read = {name for path in (ROOT / "src" / "edge").glob("*.py") for name in NAME.findall(path.read_text())}
     assert {f"EDGELOOP_{name}" for name in variables.NAMES} == read
 
 
