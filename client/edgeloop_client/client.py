@@ -21,8 +21,10 @@ from edgeloop.events import (
 )
 from edgeloop.wire import Autonomy, ErrorFrame, PendingCall, SendMessage, Welcome
 from edgeloop_client.connection import Connection
+from edgeloop_client.contents import Contents
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import ClientError, MessageRefused
+from edgeloop_client.held import Held
 from edgeloop_client.identity import claim
 from edgeloop_client.journal import Journal
 from edgeloop_client.questions import Questions
@@ -72,7 +74,9 @@ class Client:
         self._runner: Runner | None = None
         if root is not None:
             self._runner = Runner(
-                workspace=Workspace(root=root, outputs=home / "outputs"),
+                workspace=Workspace(
+                    root=root, outputs=home / "outputs", held=Held(Contents(home / "versions"))
+                ),
                 tools=tools,
                 asker=asker,
                 journal=self._journal,
@@ -169,6 +173,8 @@ class Client:
         self.turn.take(change, _now())
         if self._caught_up.is_set() and not self._is_own(change):
             self.screen.show(change, self.connection.view)
+        if isinstance(change, Restarted) and self._runner is not None:
+            self._runner.restarted()
         match change:
             case Recorded():
                 self._tool(change)
@@ -222,7 +228,8 @@ class Client:
             case ToolStarted() as event if self._live and event.runner == self._identity.client:
                 self._assign(event.call, event.epoch)
             case ToolFinished() as event:
-                self._runner.drop(event.call)
+                call = self.connection.view.calls[event.call]
+                self._runner.recorded(recorded.seq, call, own=call.runner == self._identity.client)
             case _:
                 pass
 

@@ -4,6 +4,7 @@ Same names and answers as src/edge/hot.py; what the kernels do is in edgeloop/ke
 instance is made and given up.
 """
 
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class WasmDoor:
         self._module: wasmtime.Module | None = None
         self._store: wasmtime.Store | None = None
         self._exports: dict[str, Any] = {}
+        # Tools run in threads, and an instance has one buffer for arguments and one for answers.
+        self._guard = threading.RLock()
 
     def call(self, name: str, data: bytes, *numbers: int) -> int:
         """Run the export `name` over `data` and the numbers before its length; answers its number.
@@ -41,23 +44,25 @@ class WasmDoor:
             KernelTrapped: the instance died in the call and was dropped.
             KernelRefused: the kernel cannot take these arguments.
         """
-        try:
-            store = self._store or self._start()
-            address = self._exports["input"](store, len(data)) & 0xFFFFFFFF
-            self._exports["memory"].write(store, data, address)
-            answer = self._exports[name](store, *numbers, len(data)) & 0xFFFFFFFF
-        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            self._store = None
-            raise KernelTrapped(f"{name}: {error}") from error
+        with self._guard:
+            try:
+                store = self._store or self._start()
+                address = self._exports["input"](store, len(data)) & 0xFFFFFFFF
+                self._exports["memory"].write(store, data, address)
+                answer = self._exports[name](store, *numbers, len(data)) & 0xFFFFFFFF
+            except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+                self._store = None
+                raise KernelTrapped(f"{name}: {error}") from error
         if answer == _REFUSED:
             raise KernelRefused(f"{name} refused {len(data)} bytes of input")
         return answer
 
     def call_bytes(self, name: str, data: bytes, *numbers: int) -> bytes:
         """The same for a kernel whose answer is bytes."""
-        length = self.call(name, data, *numbers)
-        address = self._exports["output"](self._store) & 0xFFFFFFFF
-        return bytes(self._exports["memory"].read(self._store, address, address + length))
+        with self._guard:
+            length = self.call(name, data, *numbers)
+            address = self._exports["output"](self._store) & 0xFFFFFFFF
+            return bytes(self._exports["memory"].read(self._store, address, address + length))
 
     def _start(self) -> wasmtime.Store:
         if self._module is None:

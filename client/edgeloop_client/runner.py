@@ -18,6 +18,7 @@ from edgeloop.wire import MAX_RESULT_BYTES, ToolResult
 from edgeloop_client.errors import ToolDenied, ToolError, ToolTimeout
 from edgeloop_client.journal import Journal
 from edgeloop_client.tools.base import Cancel, Tool, Workspace, to_json
+from edgeloop_client.view import CallSeen
 
 Ended = tuple[Outcome, str]
 """How a call ended, and what the model is told."""
@@ -102,6 +103,19 @@ class Runner:
         else:
             running = self._running[given.call] = _Running(epoch=given.epoch)
             running.task = asyncio.create_task(self._work(given, running))
+
+    def recorded(self, seq: int, call: CallSeen, *, own: bool) -> None:
+        """The log has the end of a call at `seq`: drop it, and note what a result of ours (`own`) showed of a file."""
+        self.drop(call.call)
+        tool = self._tools.get(call.name)
+        if own and tool is not None and call.state == "ok":
+            sight = tool.sight(call.arguments, call.content)
+            if sight is not None:
+                self._workspace.held.see(seq, call.call, sight)
+
+    def restarted(self) -> None:
+        """What was folded so far is of another log: its events come again, or others."""
+        self._workspace.held.clear()
 
     def drop(self, call: str) -> None:
         """The session has an end for this call: stop working on it, forget its result."""

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgeloop_client.contents import Contents
 from edgeloop_client.errors import ToolError
+from edgeloop_client.held import Held
 from edgeloop_client.model.conversation import (
     Answered,
     Asked,
@@ -70,7 +72,11 @@ class Talk:
 
 def tools_in(directory: Path) -> Runner:
     """The client's own tools, in a directory."""
-    workspace = Workspace(root=Root(directory), outputs=directory.parent / "outputs")
+    workspace = Workspace(
+        root=Root(directory),
+        outputs=directory.parent / "outputs",
+        held=Held(Contents(directory.parent / "versions")),
+    )
 
     def run(call: Call) -> tuple[str, bool]:
         tool = LOCAL_TOOLS[call.name]

@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from edgeloop.wire import MAX_RESULT_BYTES, ToolResult
+from edgeloop_client.contents import Contents
+from edgeloop_client.held import Held
 from edgeloop_client.journal import Journal
 from edgeloop_client.runner import Assignment, Runner
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
@@ -52,7 +54,9 @@ async def bench(tmp_path: Path) -> AsyncGenerator[Bench]:
         "broken": Tool(name="broken", description="", arguments=Arguments, effect="mutate", run=broken),
     }
     runner = Runner(
-        workspace=Workspace(root=Root(tmp_path), outputs=tmp_path / "outputs"),
+        workspace=Workspace(
+            root=Root(tmp_path), outputs=tmp_path / "outputs", held=Held(Contents(tmp_path / "versions"))
+        ),
         tools=doings.tools() | more,
         asker=person,
         journal=journal,

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from edgeloop_client.contents import Contents
 from edgeloop_client.errors import ToolError, ToolTimeout
+from edgeloop_client.held import Held
 from edgeloop_client.tools import LOCAL_TOOLS, command
 from edgeloop_client.tools.base import Cancel, Workspace, to_json
 from edgeloop_client.tools.root import Root
@@ -51,7 +53,8 @@ def at(tmp_path: Path) -> At:
     outside.mkdir()
     (outside / "secret").write_text("secret\n")
     (root / "a.txt").write_text("one\ntwo\nthree")
-    workspace = Workspace(root=Root(root), outputs=tmp_path / "outputs")
+    held = Held(Contents(tmp_path / "versions"))
+    workspace = Workspace(root=Root(root), outputs=tmp_path / "outputs", held=held)
     return At(root=root, outside=outside, workspace=workspace)
 
 
@@ -357,11 +360,11 @@ def test_reading_edges(at: At) -> None:
     "content", ["x" * 3_000_000, "ä" * 1_500_000, "short\n" + "y" * 3_000_000 + "\nlast\n"]
 )
 def test_reading_a_huge_line(at: At, content: str) -> None:
-    """A line longer than an answer may be is cut at a character, and the answer says so."""
+    """A first line longer than an answer may be is cut at a character, a later one left out whole; the answer says so."""
     (at.root / "long").write_text(content)
     answer = at.call("read_file", path="long")
     assert content.startswith(answer["text"])
-    assert 262_140 <= len(answer["text"].encode()) <= 262_144
+    assert answer["text"] == "short\n" or 262_140 <= len(answer["text"].encode()) <= 262_144
     assert "cut" in answer
 
 
@@ -520,7 +523,7 @@ def test_writing(at: At) -> None:
     made = at.call("write_file", path="new/dir/f.txt", content="hi\n", base_hash=None)
     assert made["created"]
     assert (made["total_lines"], made["hash"]) == (1, hash_of(at, "new/dir/f.txt"))
-    assert made["hash"] in at.refused("write_file", path="new/dir/f.txt", content="", base_hash=None)
+    assert made["hash"] in at.refused("write_file", path="new/dir/f.txt", content="x", base_hash=None)
     at.call("write_file", path="new/dir/f.txt", content="ho", base_hash=made["hash"])
     assert (at.root / "new/dir/f.txt").read_text() == "ho"
     assert "has changed" in at.refused("write_file", path="new/dir/f.txt", content="", base_hash=made["hash"])

@@ -99,6 +99,11 @@ class Conversation:
         return tuple(entry for entry in self.turn if isinstance(entry, Answered))
 
     @property
+    def earlier_answers(self) -> tuple[Answered, ...]:
+        """The tool results of the turns before."""
+        return tuple(entry for entry in self.entries[: self._start] if isinstance(entry, Answered))
+
+    @property
     def steps(self) -> int:
         """How many messages the model has finished in this turn (those it was cut off in are not counted)."""
         cut = sum(isinstance(entry, UserSaid) for entry in self.turn)

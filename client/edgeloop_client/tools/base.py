@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeloop.tools import Effect, ToolSpec, Touched
 from edgeloop_client.errors import ToolError, ToolTimeout
+from edgeloop_client.held import Held, Sight
 from edgeloop_client.tools.root import Root
 
 READ_DEADLINE_MS = 60_000
@@ -27,10 +28,11 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """What tools work on: the directory, and where whole outputs of commands are kept (outside of it)."""
+    """What tools work on: the directory, where whole outputs of commands are kept (outside of it), and what the session holds."""
 
     root: Root
     outputs: Path
+    held: Held
     locks: "FileLocks" = field(default_factory=lambda: FileLocks())
 
 
@@ -77,7 +79,7 @@ class Tool:
     """A local tool. `run(workspace, arguments, cancel)` blocks and is called in a thread.
 
     `touches` is as in `ToolSpec`; `question` words a call for the person who is asked about it; a `guarded` tool never runs
-    without a person's word, whatever the session's mode allows.
+    without a person's word, whatever the session's mode allows. `shows(arguments, content)` reads an `ok` result of the log.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Tool:
     touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
     question: Callable[[Any], str] = str
     guarded: bool = False
+    shows: Callable[[Any, str], Sight | None] = lambda _arguments, _content: None
 
     @property
     def spec(self) -> ToolSpec:
@@ -113,6 +116,13 @@ class Tool:
         except ValidationError as error:
             known = ", ".join(self.arguments.model_fields)
             raise ToolError(f"bad arguments: {_explain(error)}. Expected an object with: {known}") from None
+
+    def sight(self, arguments: str, content: str) -> Sight | None:
+        """What a recorded result showed of a file; None too where the words are not ours (an older client's, a stranger's)."""
+        try:
+            return self.shows(self.arguments.model_validate_json(arguments), content)
+        except ValidationError:
+            return None
 
 
 def to_json(output: Output) -> str:

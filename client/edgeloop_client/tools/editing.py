@@ -1,21 +1,24 @@
-"""`edit_file` and `write_file`: changes based on a version, all or nothing.
+"""`edit_file` and `write_file`: changes made for a version, all or nothing.
 
-A file is never written in place: the new content goes to a file beside it, which then takes its name. A change made by someone
-else since the base version is reported, never overwritten.
+Decides what a change means where the file is no longer that version: it is merged with what happened meanwhile, or reported as a
+conflict; what somebody else did is never overwritten. How files are written: disk.py.
 """
 
-import os
-import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from edgeloop_client.contents import content_hash
 from edgeloop_client.errors import ToolError
+from edgeloop_client.held import Held, Made
+from edgeloop_client.parts import Change, count_lines, replaced
+from edgeloop_client.tools import merging
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
-from edgeloop_client.tools.root import Place, open_regular
-from edgeloop_client.tools.text import content_hash, count_lines
+from edgeloop_client.tools.disk import Version, create, current, replace
+from edgeloop_client.tools.merging import Sides
+from edgeloop_client.tools.root import Place
 
-MAX_EDITED = 16 << 20
 MAX_CONTENT = 1 << 20
 MAX_ASKED_LINES = 60
 
@@ -41,59 +44,69 @@ class WriteFile(Arguments):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Version:
-    """A file as it is now; `mode` are its permission bits."""
-
-    content: bytes
-    mode: int
-
-    @property
-    def hash(self) -> str:
-        return content_hash(self.content)
-
-
-def edit_file(workspace: Workspace, arguments: EditFile, _cancel: Cancel) -> Output:
+def edit_file(workspace: Workspace, arguments: EditFile, cancel: Cancel) -> Output:
     """Replace pieces of a text file.
 
     Raises:
-        ToolError: another version than `base_hash`, or a search text that does not occur exactly once; nothing was changed.
+        ToolError: a search text that does not occur exactly once in the version of `base_hash`, a change meanwhile that cannot be
+            merged, or a base nobody knows; nothing was changed.
     """
+    make = partial(edited, edits=arguments.edits, path=arguments.path)
     with workspace.root.place(arguments.path) as place, workspace.locks.of(place.path):
-        version = _current(place, arguments.path)
+        version = current(place, arguments.path)
         if version is None:
-            raise ToolError(f"no such file: {arguments.path!r}; write_file with base_hash null makes one")
-        _check_base(arguments.path, arguments.base_hash, version)
-        text = _decoded(arguments.path, version.content)
-        for number, edit in enumerate(arguments.edits, 1):
-            text = _applied(text, edit, number)
-        content = _encoded(text)
-        _replace(place, content, version)
-    return _done(place, content) | {"edits": len(arguments.edits)}
+            raise _gone(arguments.path)
+        done = _change(workspace.held, place, version, arguments.base_hash, make, cancel)
+    return done | {"edits": len(arguments.edits)}
 
 
-def write_file(workspace: Workspace, arguments: WriteFile, _cancel: Cancel) -> Output:
+def write_file(workspace: Workspace, arguments: WriteFile, cancel: Cancel) -> Output:
     """Write a whole file.
 
     Raises:
-        ToolError: it is not the version of `base_hash`, or exists where it must not; nothing was changed.
+        ToolError: what was there and is not of `base_hash` cannot be merged with the content; nothing was changed.
     """
     content = _encoded(arguments.content)
     if len(content) > MAX_CONTENT:
         raise ToolError(f"{len(content)} bytes; expected at most {MAX_CONTENT} in one call")
     make = arguments.base_hash is None
     with workspace.root.place(arguments.path, make_parents=make) as place, workspace.locks.of(place.path):
-        version = _current(place, arguments.path)
-        if arguments.base_hash is None:
-            if version is not None:
-                raise _exists(arguments.path, version.hash)
-            _create(place, arguments.path, content)
-        else:
-            if version is None:
-                raise ToolError(f"no such file: {arguments.path!r}; expected base_hash null to make it")
-            _check_base(arguments.path, arguments.base_hash, version)
-            _replace(place, content, version)
-    return _done(place, content) | {"created": make}
+        version = current(place, arguments.path)
+        if version is None and not make:
+            raise _gone(arguments.path)
+        if version is not None:
+            done = _change(
+                workspace.held, place, version, arguments.base_hash, lambda _: Change(content=content), cancel
+            )
+            return done | {"created": False}
+        create(place, arguments.path, content, cancel)
+        workspace.held.contents.keep(content)
+    return _done(place, content) | {"created": True}
+
+
+def edited(content: bytes, *, edits: tuple[Edit, ...], path: str) -> Change:
+    """A text with edits made in order.
+
+    Raises:
+        ToolError: an edit that does not fit.
+    """
+    _check_text(path, content)
+    change = Change(content=content)
+    for number, edit in enumerate(edits, 1):
+        made = _applied(change.content, edit, number)
+        change = Change(content=made.content, hunks=(*change.hunks, *made.hunks))
+    return change
+
+
+def edit_shows(arguments: EditFile, content: str) -> Made | None:
+    """The version an edit made."""
+    make = partial(edited, edits=arguments.edits, path=arguments.path)
+    return _made(content, arguments.base_hash, make)
+
+
+def write_shows(arguments: WriteFile, content: str) -> Made | None:
+    """The version a writing made: all of the model's own words."""
+    return _made(content, None, lambda _: Change(content=_encoded(arguments.content)))
 
 
 def edit_question(arguments: EditFile) -> str:
@@ -115,6 +128,74 @@ def _shortened(lines: list[str]) -> str:
     return "\n".join(lines[:MAX_ASKED_LINES] + ([f"… and {more} lines more"] if more > 0 else []))
 
 
+# --- the change -----------------------------------------------------------------------------------------------------
+
+
+def _change(
+    held: Held,
+    place: Place,
+    version: Version,
+    base: str | None,
+    make: Callable[[bytes], Change],
+    cancel: Cancel,
+) -> Output:
+    """Put what `make` makes of the base in the file's place, merged with what else became of the base."""
+    if base == version.hash:
+        content, more = make(version.content).content, Output()
+    else:
+        sides = _sides(held, place, version, base, make)
+        content = merging.merged(sides)
+        more = merging.told(sides, content)
+    if content != version.content:
+        replace(place, content, version, cancel)
+    # The version before is kept too: the next edit may still be made for it.
+    for kept in (version.content, content):
+        held.contents.keep(kept)
+    return _done(place, content) | more
+
+
+def _sides(
+    held: Held, place: Place, version: Version, base: str | None, make: Callable[[bytes], Change]
+) -> Sides:
+    """What is to be merged.
+
+    Raises:
+        ToolError: the base is no version of this file that the session was shown, or its content is lost.
+    """
+    shown = base is None or base in held.versions(place.path)
+    before = b"" if base is None else held.contents.get(base)
+    if not shown or before is None:
+        raise ToolError(
+            f"{place.path!r} has changed: base_hash is {base!r}, its current hash is {version.hash};"
+            " read it again before changing it"
+        )
+    _check_text(place.path, version.content)
+    return Sides(
+        path=place.path,
+        base_hash=base,
+        base=before,
+        ours=make(before).content,
+        disk=version.content,
+        disk_hash=version.hash,
+    )
+
+
+class _Told(BaseModel):
+    """An answer as it stands in the log."""
+
+    path: str
+    hash: str
+    merged: dict[str, str | None] | None = None
+    diff_cut: str | None = None
+
+
+def _made(content: str, base: str | None, make: Callable[[bytes], Change]) -> Made | None:
+    told = _Told.model_validate_json(content)
+    if told.diff_cut is not None:
+        return None
+    return Made(path=told.path, hash=told.hash, base=base, make=make, merged=told.merged is not None)
+
+
 def _done(place: Place, content: bytes) -> Output:
     return {
         "path": place.path,
@@ -124,20 +205,13 @@ def _done(place: Place, content: bytes) -> Output:
     }
 
 
-def _exists(path: str, current: str) -> ToolError:
-    return ToolError(f"{path!r} exists with hash {current}; expected it not to exist, as base_hash is null")
+def _gone(path: str) -> ToolError:
+    return ToolError(f"no such file: {path!r}; expected one, or write_file with base_hash null to make it")
 
 
-def _check_base(path: str, base: str, version: _Version) -> None:
-    if base != version.hash:
-        raise ToolError(
-            f"{path!r} has changed: base_hash is {base!r}, its current hash is {version.hash}; read it again before changing it"
-        )
-
-
-def _decoded(path: str, content: bytes) -> str:
+def _check_text(path: str, content: bytes) -> None:
     try:
-        return content.decode()
+        content.decode()
     except UnicodeDecodeError as error:
         raise ToolError(f"{path!r} is not UTF-8 text; only text can be edited") from error
 
@@ -149,94 +223,44 @@ def _encoded(text: str) -> bytes:
         raise ToolError("the new text holds half of a surrogate pair; expected Unicode text") from error
 
 
-def _applied(text: str, edit: Edit, number: int) -> str:
-    count = text.count(edit.search)
+def _applied(content: bytes, edit: Edit, number: int) -> Change:
+    search, new = _encoded(edit.search), _encoded(edit.replace)
+    count = content.count(search)
     if count != 1:
         hint = ""
-        if count == 0 and "\r\n" in text and "\n" in edit.search:
+        if count == 0 and b"\r\n" in content and b"\n" in search:
             hint = " The file's lines end in \\r\\n."
         raise ToolError(
             f"edit {number}: its search text occurs {count} times; expected exactly once.{hint} Nothing was changed."
         )
-    return text.replace(edit.search, edit.replace)
-
-
-def _current(place: Place, shown: str) -> _Version | None:
-    """The file as it is; None if there is none."""
-    try:
-        os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ToolError(f"{shown!r}: {error.strerror}; expected a regular file") from error
-    with open(open_regular(place.name, place.parent, shown=shown), "rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_size > MAX_EDITED:
-            raise ToolError(f"{shown!r} has {status.st_size} bytes; expected at most {MAX_EDITED}")
-        return _Version(content=file.read(), mode=status.st_mode & 0o7777)
-
-
-def _replace(place: Place, content: bytes, version: _Version) -> None:
-    """Put the new content in the file's place, if it is still the version it was."""
-    beside = _write_beside(place, content, version.mode)
-    try:
-        now = _current(place, place.path)
-        if now is None or now.hash != version.hash:
-            raise ToolError(
-                f"{place.path!r} was changed by someone else meanwhile; read it again. Nothing was changed."
-            )
-        os.replace(beside, place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent)
-    except BaseException:
-        os.unlink(beside, dir_fd=place.parent)
-        raise
-    os.fsync(place.parent)
-
-
-def _create(place: Place, shown: str, content: bytes) -> None:
-    beside = _write_beside(place, content, None)
-    try:
-        # A link fails where the name is taken; a rename would silently replace.
-        os.link(beside, place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent, follow_symlinks=False)
-    except FileExistsError as error:
-        raise ToolError(f"{shown!r} exists; expected it not to, as base_hash is null") from error
-    finally:
-        os.unlink(beside, dir_fd=place.parent)
-    os.fsync(place.parent)
-
-
-def _write_beside(place: Place, content: bytes, mode: int | None) -> str:
-    name = f".edgeloop-{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(name, flags, 0o666, dir_fd=place.parent), "wb") as file:
-            file.write(content)
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ToolError(f"{place.path!r} cannot be written: {error.strerror}") from error
-    return name
+    at = content.index(search)
+    return replaced(content, at, at + len(search), new)
 
 
 EDIT = Tool(
     name="edit_file",
     description=(
-        "Change a text file by search and replace. Each search text must occur exactly once; all are made or none. base_hash"
-        " is the `hash` of read_file; if the file has changed since, nothing is done and the current hash is told."
+        "Change a text file by search and replace. Each search text must occur exactly once in the version base_hash names (the"
+        " `hash` of a read_file or an edit); all are made or none. If the file has changed since, both changes are merged"
+        " (`merged`; `diff` is what else changed), or nothing is done and the conflict is told."
     ),
     arguments=EditFile,
     effect="mutate",
     run=edit_file,
     touches={"path": "path"},
     question=edit_question,
+    shows=edit_shows,
 )
 WRITE = Tool(
     name="write_file",
-    description="Write a whole text file: a new one (base_hash null) or in place of the version base_hash names.",
+    description=(
+        "Write a whole text file: a new one (base_hash null) or in place of the version base_hash names. If the file has changed"
+        " since, it is as with edit_file."
+    ),
     arguments=WriteFile,
     effect="mutate",
     run=write_file,
     touches={"path": "path"},
     question=write_question,
+    shows=write_shows,
 )

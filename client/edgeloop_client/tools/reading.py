@@ -1,22 +1,50 @@
-"""`read_file`: lines of a text file, with the hash that `edit_file` and `write_file` take as the version they are based on."""
+"""`read_file`: lines of a text file, or in fewer tokens what leads to them from what the session holds.
 
+Decides which of three true answers is given: the text, "unchanged", or a diff against a version the model was shown. Their
+tokens are counted exactly, and the text wins where nothing is saved.
+"""
+
+import codecs
+import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from edgeloop.kernels import KernelTrapped
+from edgeloop_client.contents import MAX_CONTENT
 from edgeloop_client.errors import ToolError
-from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
-from edgeloop_client.tools.text import chunks, measure
+from edgeloop_client.held import Held, Shown, Versions
+from edgeloop_client.hot import count_batch
+from edgeloop_client.parts import Hunk, Part, cover, hunks, together, unchanged
+from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace, to_json
+from edgeloop_client.tools.text import chunks, is_text
 
 MAX_TEXT = 256 * 1024
 """Bytes of text in one answer: a single line may be longer than any context."""
+MAX_BASES = 3
+"""Versions that a diff is tried against, the one seen last first."""
+CONTEXT = 3
 
 
 class ReadFile(Arguments):
     path: str = Field(description="File, relative to the root.")
     start_line: int = Field(default=1, ge=1, description="First line, counted from 1.")
     max_lines: int = Field(default=400, ge=1, le=10_000, description="Lines at most.")
+    full: bool = Field(default=False, description="Give the text even where you were shown it before.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file, read once to its end: `text` are the wanted lines; `content` is None where it is too large to keep."""
+
+    size: int
+    lines: int
+    hash: str
+    text: list[bytes]
+    cut: bool
+    content: bytes | None
 
 
 def read_file(workspace: Workspace, arguments: ReadFile, cancel: Cancel) -> Output:
@@ -26,72 +54,223 @@ def read_file(workspace: Workspace, arguments: ReadFile, cancel: Cancel) -> Outp
         ToolError: no text file inside the root, or the range begins past its end.
     """
     with workspace.root.open_file(arguments.path) as (descriptor, place):
-        whole = measure(descriptor, cancel, hashed=True)
-        if whole.lines is None:
-            raise ToolError(f"{arguments.path!r} is binary ({whole.bytes} bytes); expected a UTF-8 text file")
-        start = arguments.start_line
-        if start > max(whole.lines, 1):
-            raise ToolError(
-                f"start_line {start} is past the end of {arguments.path!r}: it has {whole.lines} lines"
-            )
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        lines, cut = _range(descriptor, start, arguments.max_lines, cancel)
+        file = _read(descriptor, arguments, cancel)
+        path = place.path
+    start = arguments.start_line
+    if start > max(file.lines, 1):
+        raise ToolError(
+            f"start_line {start} is past the end of {arguments.path!r}: it has {file.lines} lines"
+        )
     answer: Output = {
-        "path": place.path,
+        "path": path,
         "start_line": start,
-        "end_line": start + len(lines) - 1,
-        "total_lines": whole.lines,
-        "bytes": whole.bytes,
-        "hash": whole.hash,
-        "text": b"".join(lines).decode("utf-8", "ignore" if cut else "replace"),
+        "end_line": start + len(file.text) - 1,
+        "total_lines": file.lines,
+        "bytes": file.size,
+        "hash": file.hash,
     }
-    return answer | (
-        {"cut": f"the text ends after {MAX_TEXT} bytes, inside or at line {answer['end_line']}"}
-        if cut
-        else {}
+    whole = answer | {"text": b"".join(file.text).decode("utf-8", "ignore" if file.cut else "replace")}
+    if file.cut:
+        whole["cut"] = (
+            f"at most {MAX_TEXT} bytes are given at once: the text ends at or in line {answer['end_line']}"
+        )
+    if file.content is not None:
+        workspace.held.contents.keep(file.content)
+    return whole if arguments.full else _shortest(whole, _shorter(answer, file, workspace.held))
+
+
+def shows(_arguments: ReadFile, content: str) -> Shown | None:
+    """The lines a result showed; "unchanged" showed nothing new, and neither did a line that was cut."""
+    told = _Told.model_validate_json(content)
+    if told.text is None and told.diff is None:
+        return None
+    whole = told.cut is None or (told.text or "").endswith("\n")
+    base = told.base.hash if told.base is not None else None
+    return Shown(
+        path=told.path, hash=told.hash, start=told.start_line, end=told.end_line - (not whole), base=base
     )
 
 
-def _range(descriptor: int, start: int, count: int, cancel: Cancel) -> tuple[list[bytes], bool]:
-    """The wanted lines with their ends, and whether the limit of bytes cut them."""
-    kept: list[bytes] = []
-    size, number, fresh = 0, 1, True
-    for piece in _pieces(descriptor, cancel):
-        if start <= number:
-            room = MAX_TEXT - size
-            size += min(len(piece), room)
-            if fresh:
-                kept.append(piece[:room])
-            else:
-                kept[-1] += piece[:room]
-            if len(piece) > room:
-                return kept, True
-        fresh = piece.endswith(b"\n")
-        number += fresh
-        if fresh and len(kept) == count:
-            break
-    return kept, False
+class _Base(BaseModel):
+    hash: str
 
 
-def _pieces(descriptor: int, cancel: Cancel) -> Iterator[bytes]:
-    """The content in lines, a long line in several pieces: memory stays bounded whatever the file holds."""
+class _Told(BaseModel):
+    """An answer as it stands in the log."""
+
+    path: str
+    hash: str
+    start_line: int
+    end_line: int
+    text: str | None = None
+    cut: str | None = None
+    base: _Base | None = None
+    diff: str | None = None
+
+
+# --- shorter answers ------------------------------------------------------------------------------------------------
+
+
+def _shortest(whole: Output, others: list[Output]) -> Output:
+    if not others:
+        return whole
+    answers = [whole, *others]
+    try:
+        counts = count_batch([to_json(answer).encode() for answer in answers])
+    except KernelTrapped:
+        return whole
+    return answers[counts.index(min(counts))]
+
+
+def _shorter(answer: Output, file: _File, held: Held) -> list[Output]:
+    """The answers that say the same to whoever holds what this session holds."""
+    versions = held.versions(answer["path"])
+    part = cover(versions.get(file.hash, ()), answer["start_line"], answer["end_line"])
+    if part is not None:
+        same = {key: answer[key] for key in ("path", "start_line", "end_line", "hash")}
+        return [same | {"unchanged_since": {"seq": part.seq, "call": part.call}}]
+    return [] if file.content is None else list(_diffs(answer, file.content, versions, held))[:1]
+
+
+def _diffs(answer: Output, after: bytes, versions: Versions, held: Held) -> Iterator[Output]:
+    """The answer as a diff against versions held, the one seen last first."""
+    for base in [version for version in reversed(list(versions)) if version != answer["hash"]][:MAX_BASES]:
+        before = held.contents.get(base)
+        if before is not None and (diff := _diff(answer, before, after, versions[base])) is not None:
+            since, first, text = diff
+            told: Output = {"hash": base, "seq": since.seq, "call": since.call}
+            moved = {"start_line": first} if first != answer["start_line"] else {}
+            yield answer | {"base": told | moved, "diff": text}
+
+
+def _diff(
+    answer: Output, before: bytes, after: bytes, parts: tuple[Part, ...]
+) -> tuple[Part, int, str] | None:
+    """If the lines that no hunk touches are held: what they are held by, from which line on, and the hunks that do."""
+    start, end = answer["start_line"], answer["end_line"]
+    try:
+        found = hunks(before, after, context=CONTEXT)
+    except KernelTrapped:
+        return None
+    needed = [
+        cover(parts, first - moved, last - moved) for first, last, moved in unchanged(found, start, end)
+    ]
+    held = [part for part in needed if part is not None]
+    if not held or len(held) < len(needed):
+        return None
+    touching = [hunk for hunk in found if hunk.new_start <= end and start <= hunk.new_end]
+    text = b"".join(hunk.text for hunk in touching).decode()
+    return together(held, start, end), start - _moved(found, start), text
+
+
+def _moved(found: list[Hunk], line: int) -> int:
+    """By how much a line has moved: what the hunks before it added."""
+    before = [hunk for hunk in found if hunk.new_end < line]
+    return before[-1].new_end - before[-1].old_end if before else 0
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def _read(descriptor: int, arguments: ReadFile, cancel: Cancel) -> _File:
+    """Read a file to its end, once: what is shown and what is hashed are the same bytes, whoever writes meanwhile.
+
+    Raises:
+        ToolError: it is binary; said at its first sure sign, however large the file is.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    digest = hashlib.sha256()
+    lines = _Lines(arguments.start_line, arguments.max_lines)
+    size, kept = 0, list[bytes]()
     for chunk in chunks(descriptor, cancel):
-        start = 0
-        while (end := chunk.find(b"\n", start) + 1) > 0:
-            yield chunk[start:end]
-            start = end
-        if start < len(chunk):
-            yield chunk[start:]
+        if not is_text(decoder, chunk):
+            raise _binary(descriptor, arguments.path)
+        digest.update(chunk)
+        size += len(chunk)
+        lines.feed(chunk)
+        if size <= MAX_CONTENT:
+            kept.append(chunk)
+        else:
+            kept.clear()
+    if not is_text(decoder, b"", final=True):
+        raise _binary(descriptor, arguments.path)
+    return _File(
+        size=size,
+        lines=lines.total,
+        hash=digest.hexdigest()[:16],
+        text=lines.wanted,
+        cut=lines.cut,
+        content=b"".join(kept) if size <= MAX_CONTENT else None,
+    )
+
+
+def _binary(descriptor: int, path: str) -> ToolError:
+    return ToolError(f"{path!r} is binary ({os.fstat(descriptor).st_size} bytes); expected a UTF-8 text file")
+
+
+class _Lines:
+    """Counts lines and keeps the wanted ones with their ends: memory stays bounded whatever the file holds.
+
+    Where not all may be told, whole lines are; but of a first line that is too long, its beginning.
+    """
+
+    def __init__(self, start: int, count: int) -> None:
+        self.wanted: list[bytes] = []
+        self.cut = False
+        self._start, self._count = start, count
+        self._number, self._fresh = 1, True
+        self._room = MAX_TEXT
+        self._full = False
+
+    @property
+    def total(self) -> int:
+        """Lines so far."""
+        return self._number - self._fresh
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        at = 0
+        while not self._full and at < len(chunk):
+            end = chunk.find(b"\n", at) + 1 or len(chunk)
+            self._piece(chunk[at:end])
+            at = end
+        rest = chunk[at:]
+        if rest:
+            self._number += rest.count(b"\n")
+            self._fresh = rest.endswith(b"\n")
+
+    def _piece(self, piece: bytes) -> None:
+        """Take a line, or a piece of a long one."""
+        if self._number >= self._start:
+            self._keep(piece)
+        ended = piece.endswith(b"\n")
+        self._number += ended
+        self._fresh = ended
+        self._full = self._full or (ended and len(self.wanted) == self._count)
+
+    def _keep(self, piece: bytes) -> None:
+        if self._fresh:
+            self.wanted.append(b"")
+        if len(piece) > self._room:
+            self.cut = self._full = True
+            if len(self.wanted) > 1:
+                self.wanted.pop()
+                return
+        self.wanted[-1] += piece[: self._room]
+        self._room -= len(piece)
 
 
 TOOL = Tool(
     name="read_file",
     description=(
         "Read lines of a text file. Gives the text from start_line to end_line, total_lines, and `hash`, the version of the whole"
-        " file that edit_file and write_file want as base_hash. Binary files are refused."
+        " file that edit_file and write_file want as base_hash. Of what you were shown before, less may come:"
+        " `unchanged_since` (you have these lines of this version), or `diff` (for the lines you have of version base.hash; those"
+        " outside its hunks are as they were). Binary files are refused."
     ),
     arguments=ReadFile,
     effect="read",
     run=read_file,
     touches={"path": "path"},
+    shows=shows,
 )

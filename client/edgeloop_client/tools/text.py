@@ -1,11 +1,10 @@
 """What counts as text, and how its lines are counted: whole files, streamed, whatever their size.
 
 Text decodes as UTF-8 and holds no NUL. Lines are separated by "\\n" alone, and a last line without one counts too: what a person
-sees in an editor.
+sees in an editor (`parts.count_lines`).
 """
 
 import codecs
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A file, measured: `lines` is None for binary; `hash` is of the whole content, and empty where it was not asked for."""
+    """A file, measured: `lines` is None for binary."""
 
     bytes: int
     lines: int | None
-    hash: str = ""
 
 
 def chunks(descriptor: int, cancel: Cancel) -> Iterator[bytes]:
@@ -35,23 +33,19 @@ def chunks(descriptor: int, cancel: Cancel) -> Iterator[bytes]:
         yield chunk
 
 
-def measure(descriptor: int, cancel: Cancel, *, hashed: bool = False) -> Measure:
-    """Read a file to its end. Without a hash to make, a binary file is left at its first sure sign."""
+def measure(descriptor: int, cancel: Cancel) -> Measure:
+    """Read a text file to its end; a binary one is left at its first sure sign."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    digest = hashlib.sha256()
-    size, lines, last, text = 0, 0, b"\n", True
+    size, lines, last = 0, 0, b"\n"
     for chunk in chunks(descriptor, cancel):
-        size += len(chunk)
-        if hashed:
-            digest.update(chunk)
-        text = text and is_text(decoder, chunk)
-        if not text and not hashed:
+        if not is_text(decoder, chunk):
             return Measure(bytes=os.fstat(descriptor).st_size, lines=None)
+        size += len(chunk)
         lines += chunk.count(b"\n")
         last = chunk[-1:]
-    text = text and is_text(decoder, b"", final=True)
+    text = is_text(decoder, b"", final=True)
     lines += last != b"\n"
-    return Measure(bytes=size, lines=lines if text else None, hash=digest.hexdigest()[:16] if hashed else "")
+    return Measure(bytes=size, lines=lines if text else None)
 
 
 def is_text(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
@@ -63,13 +57,3 @@ def is_text(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = F
     except UnicodeDecodeError:
         return False
     return True
-
-
-def content_hash(content: bytes) -> str:
-    """The hash by which a version of a file is named: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def count_lines(content: bytes) -> int:
-    """Lines of a text held in memory."""
-    return content.count(b"\n") + (not content.endswith(b"\n") and bool(content))

@@ -63,9 +63,9 @@ def _read(answer: Answered, key: str) -> dict[str, Any] | None:
 
 
 class Findings:
-    """All results of a turn."""
+    """All results of a turn; those of the turns before count where a result refers to them."""
 
-    def __init__(self, answers: tuple[Answered, ...]) -> None:
+    def __init__(self, answers: tuple[Answered, ...], earlier: tuple[Answered, ...] = ()) -> None:
         self.pages = 0
         self.cursor: Any = None
         self.total: dict[str, Any] = {}
@@ -76,6 +76,10 @@ class Findings:
         self.asked_paths: set[Any] = set()
         self.asked_patterns: set[Any] = set()
         self.listing_failed = False
+        self._versions: dict[tuple[Any, Any], dict[str, Any]] = {}
+        for answer in earlier:
+            if answer.call.name == "read_file":
+                self._text(answer)
         for answer in answers:
             self._take(answer)
 
@@ -85,18 +89,36 @@ class Findings:
                 self._listing(answer)
             case "read_file":
                 self.asked_paths.add(_hashable(answer.call.arguments.get("path")))
-                self._keep(answer, "text", str(answer.call.arguments.get("path")), self.reads)
+                self._keep(answer, self._text(answer), str(answer.call.arguments.get("path")), self.reads)
             case "search":
                 self.asked_patterns.add(_hashable(answer.call.arguments.get("pattern")))
-                self._keep(answer, "matches", str(answer.call.arguments.get("pattern")), self.searches)
+                found = _read(answer, "matches")
+                self._keep(answer, found, str(answer.call.arguments.get("pattern")), self.searches)
             case _:
                 pass
 
-    def _keep(self, answer: Answered, key: str, subject: str, into: dict[str, dict[str, Any]]) -> None:
-        if (value := _read(answer, key)) is None:
+    def _keep(
+        self, answer: Answered, value: dict[str, Any] | None, subject: str, into: dict[str, dict[str, Any]]
+    ) -> None:
+        if value is None:
             self.failures.append(Failure(answer))
         else:
             into[subject] = value
+
+    def _text(self, answer: Answered) -> dict[str, Any] | None:
+        """What was read; "unchanged" stands for what was read before, and of a change its diff is looked at."""
+        value = _read(answer, "hash")
+        if value is None:
+            return _read(answer, "text")
+        version = (_hashable(value.get("path")), _hashable(value["hash"]))
+        if "unchanged_since" in value:
+            return self._versions.get(version)
+        if "diff" in value:
+            value = {**value, "text": value["diff"]}
+        if "text" not in value:
+            return None
+        self._versions[version] = value
+        return value
 
     def _listing(self, answer: Answered) -> None:
         value = _read(answer, "entries")

@@ -27,7 +27,7 @@ def survey(conversation: Conversation) -> Iterator[Part]:
     if not offered:
         yield Say(text=_nothing_to_use(conversation))
         return
-    findings = Findings(conversation.answers)
+    findings = Findings(conversation.answers, conversation.earlier_answers)
     calls = _next_calls(findings, offered)
     if not calls:
         yield Say(text=answer(findings, missing={LIST, READ, SEARCH} - offered))
