@@ -35,6 +35,8 @@ QUIET = {
     "WRANGLER_SEND_METRICS": "false",
     "WRANGLER_HIDE_BANNER": "true",
     "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+    "X_LOCAL_EXPLORER": "false",
+    "X_LOCAL_OBSERVABILITY": "false",
 }
 
 

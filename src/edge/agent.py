@@ -18,6 +18,7 @@ from edge.clock import now_ms
 from edge.convert import why
 from edge.hot import count_batch, count_tokens
 from edge.model_call import ModelCall
+from edge.prompts import KeptPrompt
 from edge.residents import Resident, Residents
 from edge.settings import Settings
 from edge.sockets import Sockets
@@ -26,12 +27,12 @@ from edge.tools import EdgeTools
 from edgeloop import commands
 from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
-from edgeloop.events import Event, Recorded, ToolFinished
+from edgeloop.events import Event, Recorded, ToolFinished, TurnFinished
 from edgeloop.limiter import Limiters
-from edgeloop.prompt import Prompt
+from edgeloop.prompt import build_request
 from edgeloop.providers.failures import local
 from edgeloop.reader import Op, partial_blocks
-from edgeloop.record import attributes
+from edgeloop.record import Recorder, attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
@@ -84,7 +85,9 @@ class Agent:
 
     def _load(self) -> Resident:
         snapshot, events = self.store.open()
-        resident = Resident(session=Session.replay(snapshot, events))
+        session = Session.replay(snapshot, events)
+        recorder = Recorder.resume(session.state.provider, session.state.model)
+        resident = Resident(session=session, recorder=recorder)
         _residents.put(self._key, resident)
         return resident
 
@@ -119,7 +122,8 @@ class Agent:
             effects = self._feed(resident, events, world, batch)
             if batch:
                 self.store.append(batch)
-                self.store.snapshot(resident.session.state)
+                ended = any(isinstance(recorded.event, TurnFinished) for recorded in batch)
+                self.store.snapshot(resident.session.state, resident.prompt, ended=ended)
         except Exception:
             _residents.drop(self._key)  # half applied, or not stored: the log knows better
             raise
@@ -153,7 +157,7 @@ class Agent:
     def _follow(self, resident: Resident, recorded: Recorded) -> None:
         """Keep what is derived from the log beside the state up to date."""
         if resident.prompt is not None:
-            resident.prompt.transcript.apply(recorded)
+            resident.prompt.apply([recorded])
         for record in resident.recorder.apply(recorded):
             js.console.log(json.dumps({"agent": self.name, **attributes(record)}))
 
@@ -227,19 +231,19 @@ class Agent:
                 call.fail(local("configuration", problem))
                 return
             target = replace(self._settings.target, session=self._key)
-            request = self._prompt().build(self.state, target)
-            await call.run(replace(request, deadlines=self._settings.deadlines(request.deadlines)))
+            request = build_request(self.state, target)
+            deadlines = self._settings.deadlines(request.deadlines)
+            body = self._prompt().body(request.body).to_bytes()
+            await call.run(replace(request, deadlines=deadlines, body=body))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
             call.fail(local("unknown", why(error)))
             raise
 
-    def _prompt(self) -> Prompt:
+    def _prompt(self) -> KeptPrompt:
         resident = self._resident()
-        if resident.prompt is None:
-            prompt = Prompt()
-            for recorded in self.store.after(0):
-                prompt.transcript.apply(recorded)
-            resident.prompt = prompt
+        provider = resident.session.state.provider
+        if resident.prompt is None or not resident.prompt.serves(provider):
+            resident.prompt = self.store.prompt(provider)
         return resident.prompt
 
     async def _run_tool(self, effect: RunTool) -> None:

@@ -1,4 +1,4 @@
-"""The door to the pump, the live sockets and the counted SQL (`src/hot/pump.mjs`, `live.mjs`, `sql.mjs`)."""
+"""The door to the pump, the live sockets and the counted SQL and a prompt's bytes (`src/hot/`)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _modules: dict[str, Any] = {}
 
 def load() -> None:
     """Import the JS modules. It suspends, so it is done before an object takes its first event."""
-    for name in ("pump", "live", "sql"):
+    for name in ("pump", "live", "sql", "prompt"):
         if name not in _modules:
             _modules[name] = import_from_javascript(f"hot/{name}.mjs")
 
@@ -17,6 +17,11 @@ def load() -> None:
 def new_live() -> Any:
     """An empty set of live sockets."""
     return _modules["live"].Live.new()
+
+
+def new_prompt() -> Any:
+    """An empty prompt's bytes."""
+    return _modules["prompt"].PromptBytes.new()
 
 
 def new_sql(sql: Any) -> Any:

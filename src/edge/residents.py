@@ -5,9 +5,9 @@ Not in the objects: an evicted object lingers until the JS engine collects it, w
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from edgeloop.prompt import Prompt
+from edge.prompts import KeptPrompt
 from edgeloop.record import Recorder
 from edgeloop.session import Session
 
@@ -21,13 +21,13 @@ class Resident:
     """A session in memory. `prompt` is made when a model call needs it."""
 
     session: Session
-    recorder: Recorder = field(default_factory=Recorder)
-    prompt: Prompt | None = None
+    recorder: Recorder
+    prompt: KeptPrompt | None = None
 
     @property
     def weight(self) -> int:
-        """Roughly how many bytes it holds: the prompt's text is there as entries and as encoded messages."""
-        return SESSION_BYTES + (2 * self.prompt.size if self.prompt is not None else 0)
+        """Roughly how many bytes it holds."""
+        return SESSION_BYTES + (self.prompt.data.size if self.prompt is not None else 0)
 
     @property
     def idle(self) -> bool:

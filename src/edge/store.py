@@ -1,17 +1,20 @@
-"""The agent's own SQLite: the log, the newest snapshot, message ids, the recovery row. Statements and nothing else.
+"""The agent's own SQLite: the log, the snapshot with the prompt, message ids, the recovery row. Statements and nothing else.
 
 Rows written are the bill, so events recorded together are one row, and no table has a second index. The SDK's wrapper costs
 several times the raw handle (measured), so the raw one is used.
 """
 
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from pyodide.ffi import JsException
 
 from edge import pump
+from edge.prompts import KeptPrompt
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
 from edgeloop.events import Recorded
+from edgeloop.prompt import Prompt
 from edgeloop.state import State
 
 MIGRATIONS = {
@@ -23,13 +26,25 @@ MIGRATIONS = {
     CREATE TABLE recovery (id INTEGER PRIMARY KEY, step INTEGER, attempt INTEGER, blocks TEXT);
     CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
     """,
+    2: """
+    ALTER TABLE snapshot ADD COLUMN provider TEXT;
+    ALTER TABLE snapshot ADD COLUMN upto INTEGER;
+    ALTER TABLE snapshot ADD COLUMN tail BLOB;
+    CREATE TABLE prompt (n INTEGER PRIMARY KEY, body BLOB NOT NULL);
+    """,
 }
 """SQL that lifts the schema to each version, applied in order, once, in one transaction with the version's record."""
 
 PART_CHARS = 400_000
 """A row may hold 2 MB; a character is at most 4 bytes in UTF-8, so a longer batch is split, never cut."""
 BATCH_EVENTS = 64
-SNAPSHOT_EVERY = 64
+PAGE_EVENTS = 500
+SNAPSHOT_EVENTS = 64
+SNAPSHOT_CHARS = 64_000
+"""A wake decodes no more of the log than this, one round aside; after a turn's end, nothing."""
+SEGMENT_BYTES = 64 << 10
+"""The prompt's tail is rewritten with each snapshot; what exceeds this becomes a segment, written once."""
+SEGMENT_MAX_BYTES = 1 << 20
 
 
 class Store:
@@ -41,26 +56,29 @@ class Store:
         """What it has cost since this object came to life is in its `statements`, `rowsRead` and `rowsWritten`."""
         self.log = ""
         self._snapshot_seq = 0
+        self._chars = 0
+        """Of the log since the snapshot."""
 
     def exec(self, statement: str, *binds: Any) -> list[list[Any]]:
         """Run one statement and return its rows."""
         return self.sql.exec(statement, *binds).to_py()
 
     def open(self) -> tuple[State | None, list[Recorded]]:
-        """Bring the schema up to date and read the newest snapshot and the events after it (three statements on a wake)."""
-        found = self._meta()
+        """Bring the schema up to date and read the snapshot and the events after it (two statements on a wake)."""
+        found = self._start()
         if int(found.get("schema", 0)) < max(MIGRATIONS):
             self._migrate(int(found.get("schema", 0)))
-            found = self._meta()
+            found = self._start()
         self.log = found["log"]
-        stored = self.exec("SELECT body FROM snapshot WHERE id = 1")
-        state = decode_state(stored[0][0]) if stored else None
+        state = decode_state(found["snapshot"]) if "snapshot" in found else None
         self._snapshot_seq = state.seq if state else 0
         return state, self.after(self._snapshot_seq)
 
-    def _meta(self) -> dict[str, str]:
+    def _start(self) -> dict[str, str]:
         try:
-            return dict(self.exec("SELECT key, value FROM meta"))  # type: ignore[arg-type]
+            return dict(
+                self.exec("SELECT key, value FROM meta UNION ALL SELECT 'snapshot', body FROM snapshot")
+            )  # type: ignore[arg-type]
         except JsException:  # no such table: this object is new
             return {}
 
@@ -76,6 +94,7 @@ class Store:
         for start in range(0, len(batch), BATCH_EVENTS):
             piece = batch[start : start + BATCH_EVENTS]
             text = encode_batch(piece)
+            self._chars += len(text)
             for part, offset in enumerate(range(0, len(text), PART_CHARS)):
                 self.exec(
                     "INSERT INTO log VALUES (?, ?, ?)",
@@ -111,11 +130,54 @@ class Store:
         assert event.kind == "user_message_received"
         return event.text
 
-    def snapshot(self, state: State) -> None:
-        """Store a snapshot if enough has happened since the last one."""
-        if state.seq - self._snapshot_seq >= SNAPSHOT_EVERY:
-            self.exec("INSERT OR REPLACE INTO snapshot VALUES (1, ?)", encode_state(state))
-            self._snapshot_seq = state.seq
+    def snapshot(self, state: State, prompt: KeptPrompt | None, *, ended: bool) -> None:
+        """Store both, if a turn has `ended` or much has happened since the last time. Without a prompt the stored one stays."""
+        if not ended and state.seq - self._snapshot_seq < SNAPSHOT_EVENTS and self._chars < SNAPSHOT_CHARS:
+            return
+        self._snapshot_seq, self._chars = state.seq, 0
+        body = encode_state(state)
+        if len(body) > PART_CHARS:
+            return  # more than a row may hold: the log is read instead, until its calls have ended
+        if prompt is None or not prompt.fold.goes_on:
+            put = "INSERT INTO snapshot (id, body) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+            self.exec(put, body)
+            return
+        self._seal(prompt)
+        put = "INSERT OR REPLACE INTO snapshot (id, body, provider, upto, tail) VALUES (1, ?, ?, ?, ?)"
+        self.exec(put, body, prompt.fold.provider, prompt.fold.upto, prompt.data.tail())
+
+    def _seal(self, prompt: KeptPrompt) -> None:
+        if prompt.anew:
+            self.exec("DELETE FROM prompt")
+            prompt.anew = False
+        if prompt.open < SEGMENT_BYTES:
+            return
+        while prompt.open:
+            self.exec(
+                "INSERT INTO prompt VALUES (?, ?)", prompt.segments, prompt.data.seal(SEGMENT_MAX_BYTES)
+            )
+            prompt.segments += 1
+
+    def prompt(self, provider: str) -> KeptPrompt:
+        """The prompt for this provider: copied from where it is stored, or else made anew from the whole log."""
+        prompt = self._stored_prompt(provider) or KeptPrompt(fold=Prompt(provider=provider))
+        prompt.apply(self._each(prompt.fold.upto))
+        return prompt
+
+    def _stored_prompt(self, provider: str) -> KeptPrompt | None:
+        found = self.sql.exec("SELECT upto, tail FROM snapshot WHERE provider = ?", provider)
+        if not found.length:
+            return None
+        upto, tail = found[0]
+        segments = self.sql.exec("SELECT body FROM prompt ORDER BY n")
+        return KeptPrompt.restore(provider, upto, segments, tail)
+
+    def _each(self, seq: int) -> Iterator[Recorded]:
+        while events := self.after(seq, limit=PAGE_EVENTS):
+            yield from events
+            seq = events[-1].seq
+            if len(events) < PAGE_EVENTS:
+                return
 
     def recovery(self) -> tuple[int, int, str] | None:
         """The step, attempt and blocks that the pump last saved of a stream."""

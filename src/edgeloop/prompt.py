@@ -1,10 +1,13 @@
-"""The request's bytes, kept: every entry of the conversation is encoded once, and a request only joins what is there.
+"""The conversation as one provider's bytes: a fold of the log that adds what a step's beginning made certain, and nothing else.
 
-Knows providers by their interface; holds no key. Rebuilding it from the log gives the same bytes, since encoding is pure.
+The bytes themselves are the shell's to keep: they only ever grow, so it stores them and copies them into each request. With
+`provider` and `upto` they are all there is to know: `Prompt.resume` goes on from there, and folding the log anew gives the same
+bytes, since encoding is pure. Knows providers by their interface; holds no key.
 """
 
 from dataclasses import dataclass, field
 
+from edgeloop.events import Recorded, StepStarted
 from edgeloop.providers import PROVIDERS, Plan, Request, Target
 from edgeloop.state import State
 from edgeloop.transcript import Transcript
@@ -17,26 +20,43 @@ SYSTEM = (
 
 @dataclass(kw_only=True)
 class Prompt:
-    """A transcript and the bytes of its entries for one provider; a change of provider starts the bytes anew."""
+    """The fold for one provider. It holds the open step; entries become bytes when the next one begins, and are forgotten."""
 
-    transcript: Transcript = field(default_factory=Transcript)
-    size: int = 0
-    """Bytes of the encoded messages."""
-    _provider: str = ""
-    _messages: list[bytes] = field(default_factory=lambda: list[bytes]())
+    provider: str
+    upto: int = 0
+    """The seq of the last `step_started` taken: everything before it is in the bytes."""
+    _transcript: Transcript = field(default_factory=Transcript)
 
-    def build(self, state: State, target: Target) -> Request:
-        """Build the request for the step that has just begun: work is proportional to the new entries, plus one copy.
+    @classmethod
+    def resume(cls, provider: str, upto: int) -> "Prompt":
+        """Go on where the bytes of a prompt that `goes_on` end: give it the events after `upto`."""
+        return cls(provider=provider, upto=upto, _transcript=Transcript(provider=provider))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether `provider` made the open step too; if another did, the bytes must be made anew from the log."""
+        return self._transcript.provider == self.provider
+
+    def apply(self, recorded: Recorded) -> bytes:
+        """Take the next event and return what it adds to the messages, joined by commas; nothing for most.
 
         Raises:
-            KeyError: the state names a provider that is not known here.
+            KeyError: no such provider is known here.
         """
-        provider = PROVIDERS[state.provider]
-        if self._provider != state.provider:
-            self._provider, self._messages, self.size = state.provider, [], 0
-        new = [provider.encode(entry) for entry in self.transcript.entries[len(self._messages) :]]
-        self._messages.extend(new)
-        self.size += sum(map(len, new))
-        tools = tuple(tool.spec for tool in state.tools)
-        plan = Plan(model=state.model, system=state.system, tools=tools, messages=tuple(self._messages))
-        return provider.build_request(plan, target)
+        self._transcript.apply(recorded)
+        if not isinstance(recorded.event, StepStarted):
+            return b""
+        self.upto = recorded.seq
+        encode = PROVIDERS[self.provider].encode
+        return b",".join(filter(None, map(encode, self._transcript.take())))
+
+
+def build_request(state: State, target: Target, messages: bytes = b"") -> Request:
+    """The request for the step that has just begun. Without `messages` they go where `providers.base.around` says.
+
+    Raises:
+        KeyError: the state names a provider that is not known here.
+    """
+    tools = tuple(tool.spec for tool in state.tools)
+    plan = Plan(model=state.model, system=state.system, tools=tools, messages=(messages,))
+    return PROVIDERS[state.provider].build_request(plan, target)

@@ -102,6 +102,11 @@ class Recorder:
     _turn: list[StepRecord] = field(default_factory=lambda: list[StepRecord]())
     _turn_at: int | None = None
 
+    @classmethod
+    def resume(cls, provider: str, model: str) -> "Recorder":
+        """A recorder for a session that is taken up, which talks to this model."""
+        return cls(_provider=provider, _model=model)
+
     def apply(self, recorded: Recorded) -> list[StepRecord | TurnRecord]:
         """Take one event; return the records that it completes."""
         at = recorded.at

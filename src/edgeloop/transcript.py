@@ -88,8 +88,12 @@ class Transcript:
     _results: dict[str, ToolFinished] = field(default_factory=lambda: dict[str, ToolFinished]())
     _waiting: list[str] = field(default_factory=lambda: list[str]())
     _paused: bool = False
-    _provider: str = ""
+    provider: str = ""
+    """Who makes the open step."""
     _next_provider: str = ""
+
+    def __post_init__(self) -> None:
+        self._next_provider = self._next_provider or self.provider
 
     def apply(self, recorded: Recorded) -> None:
         """Take one event; most matter only once the next step begins."""
@@ -117,10 +121,15 @@ class Transcript:
             case _:
                 pass
 
+    def take(self) -> list[Entry]:
+        """Hand the entries over and forget them."""
+        taken, self.entries = self.entries, []
+        return taken
+
     def _commit(self) -> None:
         blocks = tuple(self._blocks[number] for number in sorted(self._blocks))
         if blocks:
-            self.entries.append(ModelEntry(provider=self._provider, blocks=blocks))
+            self.entries.append(ModelEntry(provider=self.provider, blocks=blocks))
         if self._calls:
             self.entries.append(ResultsEntry(results=tuple(self._result(call) for call in self._in_order())))
         elif blocks and not self._waiting and not self._paused:
@@ -129,7 +138,7 @@ class Transcript:
         self.entries.extend(UserEntry(text=text) for text in self._waiting)
         self._blocks, self._calls, self._results = {}, {}, {}
         self._waiting, self._paused = [], False
-        self._provider = self._next_provider
+        self.provider = self._next_provider
 
     def _in_order(self) -> list[ToolCallCompleted]:
         return sorted(self._calls.values(), key=lambda event: event.block)

@@ -31,9 +31,8 @@ def next_request(stream: bytes, dialect: str, provider: str) -> bytes:
     events = reader.feed(feed(dialect, [stream]), lambda texts: [0] * len(texts))
     calls = [event for event in events if isinstance(event, ToolCallCompleted)]
     results = [ToolFinished(call=event.call, outcome="ok", content="done") for event in calls]
-    transcript = Transcript()
+    transcript = Transcript(provider=provider)
     transcript.apply(Recorded(seq=1, at=0, event=StepStarted(step=1, attempt=1)))
-    transcript._provider = provider  # pyright: ignore[reportPrivateUsage] (no model is configured here)
     for number, event in enumerate([*events, *results, StepStarted(step=2, attempt=1)], 2):
         transcript.apply(Recorded(seq=number, at=0, event=event))
     adapter = PROVIDERS[provider]

@@ -426,9 +426,7 @@ def test_tools_run_in_parallel_and_answer_in_call_order() -> None:
     assert kinds.index("tool_started") < kinds.index("step_finished")
     first_done = kinds.index("tool_finished")
     assert kinds[:first_done].count("tool_started") == 3
-    results = next(
-        entry for entry in sim.prompt.transcript.entries if isinstance(entry, ResultsEntry)
-    ).results
+    results = next(entry for entry in sim.transcript.entries if isinstance(entry, ResultsEntry)).results
     assert [result.content.rpartition(" ")[2] for result in results] == ['{"a":1}', '{"a":2}', '{"a":3}']
 
 
@@ -462,7 +460,7 @@ def test_failure_after_text_keeps_it_and_continues() -> None:
     """What was shown is kept, and the next step is told to go on where it ended."""
     sim = failing(Fault(failure("truncated"), 5))().begin().run()
     assert [(event.step, event.attempt) for event in sim.events(StepStarted)] == [(1, 1), (2, 2)]
-    entries = sim.prompt.transcript.entries
+    entries = sim.transcript.entries
     assert isinstance(entries[1], ModelEntry)
     assert UserEntry(text=CONTINUE) == entries[2]
     assert sim.story()["text"] == "Some words and more."
@@ -471,7 +469,7 @@ def test_failure_after_text_keeps_it_and_continues() -> None:
 def test_failure_after_calls_keeps_early_results_and_cancels_mutating_calls() -> None:
     """Finished reads go into the next request; a mutating call of the broken message is not run, and no note is needed."""
     sim = cut_after_calls().begin().run()
-    entries = sim.prompt.transcript.entries
+    entries = sim.transcript.entries
     results = entries[2]
     assert isinstance(results, ResultsEntry)
     assert [result.outcome for result in results.results][:2] == ["ok", "cancelled"]
@@ -576,7 +574,7 @@ def test_stop_cancels_edge_calls_only() -> None:
 def test_a_message_while_working_is_delivered_at_the_next_step() -> None:
     """Steering: it follows the results of the step it came in."""
     sim = steered().begin().run()
-    kinds = [type(entry).__name__ for entry in sim.prompt.transcript.entries]
+    kinds = [type(entry).__name__ for entry in sim.transcript.entries]
     assert kinds[:4] == ["UserEntry", "ModelEntry", "ResultsEntry", "UserEntry"]
     assert sim.ends() == ["done"]
 

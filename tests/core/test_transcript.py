@@ -19,7 +19,9 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
-from edgeloop.prompt import Prompt
+from edgeloop.prompt import Prompt, build_request
+from edgeloop.providers import PROVIDERS
+from edgeloop.providers.base import around
 from edgeloop.providers.failures import local
 from edgeloop.state import State
 from edgeloop.transcript import (
@@ -34,7 +36,7 @@ from edgeloop.transcript import (
     UserEntry,
     is_minted,
 )
-from tests.support.core import TARGET, TIMING, Ask, Sim, Tool, said
+from tests.support.core import TARGET, TIMING, Ask, Kept, Sim, Tool, said
 
 
 def user(text: str) -> Event:
@@ -216,25 +218,75 @@ def test_ids_of_our_own_are_told_apart(identifier: str, minted: bool) -> None:
 # --- the prompt over it ---------------------------------------------------------------------------------------------
 
 
+LOOKS = [said("Look. ", Ask("t")), said("Done."), said("Again. ", Ask("t"), Ask("t")), said("Well.")]
+
+
+def two_turns() -> Sim:
+    """A log of two turns with calls, a change of the provider between them and one in mid-step."""
+    sim = Sim(tools=(Tool(name="t"),), script=LOOKS).begin().run()
+    config = sim.events(ConfigChanged)[-1]
+    sim.record(config.model_copy(update={"provider": "openai"}))
+    sim.say("and now")
+    sim.stream_tick()
+    sim.record(config)
+    return sim.run()
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_a_prompt_goes_on_from_its_bytes_at_any_cut(name: str) -> None:
+    """Wherever its bytes are kept and taken up again, they become those that the whole log gives, and each step's are a prefix
+    of the next one's."""
+    log = two_turns().log
+    for cut in range(len(log) + 1):
+        kept = Kept(name)
+        for recorded in log[:cut]:
+            before = kept.messages
+            kept.apply(recorded)
+            assert kept.messages.startswith(before)
+        kept.reopened(log)
+
+
 def test_an_entry_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request costs the new entries; a change of provider starts anew."""
-    sim = Sim(tools=(Tool(name="t"),), script=[said("Look. ", Ask("t")), said("Done.")]).begin().run()
-    prompt = Prompt(transcript=sim.prompt.transcript)
-    first = prompt.build(sim.state, TARGET).body
-    held = prompt.size
-    assert 0 < held < len(first)
+    """What is in the bytes is not held, and not encoded again."""
+    kept, log = Kept("anthropic"), two_turns().log
+    for recorded in log:
+        kept.apply(recorded)
+    steps = [recorded.seq for recorded in log if isinstance(recorded.event, StepStarted)]
+    assert kept.prompt.upto == steps[-1]
 
     def refuse(*_: object) -> bytes:
         raise AssertionError("encoded again")
 
     monkeypatch.setattr("edgeloop.providers.anthropic.Anthropic.encode", refuse)
-    assert prompt.build(sim.state, TARGET).body == first
-    state = State(provider="openai", model="m", system="s")
-    assert prompt.build(state, TARGET).dialect == "openai-chat"
-    assert prompt.size != held
+    again = Prompt.resume("anthropic", steps[-1])
+    assert b"".join(again.apply(recorded) for recorded in log[steps[-1] :]) == b""
+
+
+def test_bytes_of_another_provider_do_not_go_on() -> None:
+    """They are good for the provider of the open step alone: who made it is not in them."""
+    kept = {name: Kept(name) for name in ("anthropic", "openai")}
+    found = list[tuple[bool, bool]]()
+    for recorded in two_turns().log:
+        for one in kept.values():
+            one.apply(recorded)
+        if isinstance(recorded.event, StepStarted):
+            found.append((kept["anthropic"].prompt.goes_on, kept["openai"].prompt.goes_on))
+    assert found == [(True, False), (True, False), (False, True), (True, False)]
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+@pytest.mark.parametrize("system", ["", "Be brief."])
+def test_messages_go_where_around_says(name: str, system: str) -> None:
+    """A body made without its messages, put around them, is the body made with them."""
+    state = State(provider=name, model="m", system=system)
+    kept = Kept(name)
+    for recorded in two_turns().log:
+        kept.apply(recorded)
+    before, after = around(build_request(state, TARGET).body)
+    assert before + kept.messages + after == build_request(state, TARGET, kept.messages).body
 
 
 def test_an_unknown_provider_is_a_key_error() -> None:
     """A state that names a provider not known here cannot be asked."""
     with pytest.raises(KeyError):
-        Prompt().build(State(provider="nobody"), TARGET)
+        build_request(State(provider="nobody"), TARGET)

@@ -31,7 +31,7 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.model import Frozen
-from edgeloop.prompt import Prompt
+from edgeloop.prompt import Prompt, build_request
 from edgeloop.providers import Target
 from edgeloop.providers.failures import local
 from edgeloop.schedule import World, deadline, due, interrupted
@@ -150,6 +150,43 @@ def said(*parts: Say | Ask | str, stop: StopReason | None = None) -> Message:
     return Message(items, stop or ("tool_use" if calls else "end"))
 
 
+def folded(log: list[Recorded]) -> Transcript:
+    """The transcript of a log."""
+    transcript = Transcript()
+    for recorded in log:
+        transcript.apply(recorded)
+    return transcript
+
+
+class Kept:
+    """A prompt with its bytes, as a shell keeps them."""
+
+    def __init__(self, provider: str) -> None:
+        self.prompt = Prompt(provider=provider)
+        self.messages = b""
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take the next event."""
+        more = self.prompt.apply(recorded)
+        self.messages = b",".join(filter(None, (self.messages, more)))
+
+    def reopened(self, log: list[Recorded]) -> "Kept":
+        """What a wake makes of the stored bytes where they serve, else of the log; they must not differ."""
+        anew, again = Kept(self.prompt.provider), Kept(self.prompt.provider)
+        if self.prompt.goes_on:
+            again.prompt, again.messages = (
+                Prompt.resume(self.prompt.provider, self.prompt.upto),
+                self.messages,
+            )
+        for recorded in log:
+            anew.apply(recorded)
+            if recorded.seq > again.prompt.upto:
+                again.apply(recorded)
+        assert again.messages == anew.messages
+        assert (again.prompt.upto, again.prompt.goes_on) == (anew.prompt.upto, anew.prompt.goes_on)
+        return again
+
+
 @dataclass(kw_only=True)
 class Sim:
     """One agent and its world."""
@@ -177,7 +214,8 @@ class Sim:
     performed: list[Effect] = field(default_factory=lambda: list[Effect]())
 
     session: Session = field(default_factory=Session)
-    prompt: Prompt = field(default_factory=Prompt)
+    transcript: Transcript = field(default_factory=Transcript)
+    prompts: dict[str, Kept] = field(default_factory=lambda: dict[str, Kept]())
     running: set[str] = field(default_factory=lambda: set[str]())
     stream: Stream | None = None
     _bodies: dict[str, bytes] = field(default_factory=lambda: dict[str, bytes]())
@@ -218,7 +256,9 @@ class Sim:
     def _persist(self, event: Event) -> list[Effect]:
         recorded = Recorded(seq=self.state.seq + 1, at=self.now, event=event)
         effects = self.session.apply(recorded)
-        self.prompt.transcript.apply(recorded)
+        self.transcript.apply(recorded)
+        for kept in self._kept().values():
+            kept.apply(recorded)
         self.log.append(recorded)
         if self.snapshot_at == recorded.seq:
             self.snapshot = encode_state(self.state)
@@ -252,9 +292,8 @@ class Sim:
         tail = log if snapshot is None else log[snapshot.seq :]
         self.session = Session.replay(snapshot, tail)
         assert self.session.state == before
-        self.prompt = Prompt()
-        for recorded in log:
-            self.prompt.transcript.apply(recorded)
+        self.transcript = folded(log)
+        self.prompts = {name: kept.reopened(log) for name, kept in self._kept().items()}
         self.running, self.stream = set(), None
         if self.state.phase == "streaming":
             shown = self._recovered()
@@ -269,7 +308,7 @@ class Sim:
     # --- the model --------------------------------------------------------------------------------------------------
 
     def _answer(self, effect: CallModel) -> Stream:
-        transcript = self.prompt.transcript
+        transcript = self.transcript
         self._check_prefix(transcript)
         done, off = self._progress(transcript)
         message = next((n for n, parts in enumerate(self._numbers()) if parts - done), len(self.script))
@@ -279,6 +318,12 @@ class Sim:
         return Stream(
             step=effect.step, attempt=effect.attempt, message=message, left=self._left(message, done), off=off
         )
+
+    def _kept(self) -> dict[str, Kept]:
+        """The prompt for this session's provider and for two that may not be."""
+        if not self.prompts:
+            self.prompts = {name: Kept(name) for name in ("anthropic", "openai", self.provider)}
+        return self.prompts
 
     def _numbers(self) -> list[set[int]]:
         """The numbers of each message's parts, counted over the script."""
@@ -321,12 +366,10 @@ class Sim:
         """Law 4: entries only grow, and so do the bytes of the request, until its head is changed by an event."""
         assert transcript.entries[: len(self._entries)] == self._entries
         self._entries = list(transcript.entries)
-        for name in ("anthropic", "openai"):
-            state = self.state
-            asked = State(provider=name, model=state.model, system=state.system, tools=state.tools)
-            body = Prompt(transcript=transcript).build(asked, TARGET).body.removesuffix(b"]}")
+        for name, kept in self._kept().items():
+            body = build_request(replace(self.state, provider=name), TARGET, kept.messages).body
             assert body.startswith(self._bodies.get(name, b""))
-            self._bodies[name] = body
+            self._bodies[name] = body.removesuffix(b"]}")
 
     def stream_tick(self) -> None:
         """Let the model in flight do its next thing."""
@@ -525,9 +568,7 @@ class Sim:
         Cancelled calls are left out (the model makes them again), and so are the notes that a message broke off. A call whose
         runner died with it may have come to `lost` in place of its result: it is named here without its outcome.
         """
-        transcript = Transcript()
-        for recorded in self.log:
-            transcript.apply(recorded)
+        transcript = folded(self.log)
         transcript.apply(Recorded(seq=0, at=0, event=StepStarted(step=0, attempt=1)))
         users, text, results = list[str](), "", list[tuple[str, str]]()
         for entry in transcript.entries:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgeloop.effects import CallModel
 from edgeloop.events import BlockFinished, Event, StepError, StepFailed
+from edgeloop.prompt import build_request
 from edgeloop.providers import Target
 from edgeloop.providers.failures import local
 from edgeloop.reader import StepReader, partial_blocks
@@ -82,7 +83,7 @@ class StreamedSim(Sim):
 
     def _answer(self, effect: CallModel) -> Stream:
         target = Target(base_url=f"http://model.test{BASES[self.provider]}", api_key="key", session="s")
-        request = self.prompt.build(self.state, target)
+        request = build_request(self.state, target, self.prompts[self.provider].messages)
         self.requests.append(Request(seq=self.state.seq, body=request.body))
         path, _, query = request.url.removeprefix("http://model.test").partition("?")
         headers = {name.lower(): value for name, value in request.headers.items()}

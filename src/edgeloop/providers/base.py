@@ -95,6 +95,12 @@ def assemble(
     return to_json(head)[:-1] + f'{comma}"{key}":['.encode() + b",".join(parts) + b"]}"
 
 
+def around(body: bytes) -> tuple[bytes, bytes]:
+    """What goes before and after the messages (one at least) in a body that `assemble` made without them."""
+    head, tail = body[:-2], body[-2:]
+    return (head if head.endswith(b"[") else head + b","), tail
+
+
 def request_headers(target: Target, **own: str) -> dict[str, str]:
     """The headers of a JSON request: the provider's `own` (empty ones left out), then the target's, which win.
 
