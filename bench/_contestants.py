@@ -82,6 +82,10 @@ class Contestants:
         """A Python handler per chunk."""
         return self._start("python per chunk", "plain", self._peer("python-naive", private_copy=True))
 
+    def bare_object(self) -> Contestant:
+        """A Python object with a socket and a table."""
+        return self._start("bare object", "plain", self._peer("bare-object", private_copy=True))
+
     def agents_sdk(self, folder: str = "agents-sdk", dialect: str = "openai") -> Contestant:
         """A plain `AIChatAgent`."""
         with _installing:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,10 +55,25 @@ def load(script: str, options: dict[str, Any]) -> dict[str, Any]:
     return finish(begin(script, options))
 
 
+@contextmanager
+def held(script: str, options: dict[str, Any]) -> Generator[Any]:
+    """Run a load tool that stays when it has measured, until the block is left; as `load`."""
+    process = begin(script, options)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        finish(process)
+    yield json.loads(line)
+    process.stdin.close()
+    process.wait()
+
+
 def begin(script: str, options: dict[str, Any]) -> "subprocess.Popen[str]":
     """Start a load tool."""
     command = [str(node_binary()), str(LOAD / script), json.dumps(options)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -15,3 +15,9 @@ export function cpuMs(pid) {
   }
   return total / NS_PER_MS;
 }
+
+/** Resident memory now, in MiB. */
+export function residentMiB(pid) {
+  const [, kib] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
+  return Number(kib) / 1024;
+}

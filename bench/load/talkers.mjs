@@ -1,6 +1,7 @@
 // One conversation with a contestant as its own client holds it, every byte and frame counted.
-// `talkerOf(options).open(session)` resolves to a talker: `turn(text)` resolves when the turn is over, `counters()` to what its
-// SQL has cost so far, `sent` and `received` are {bytes, frames} of the sockets' payloads, `reconnect()` and `load()` are below.
+// `talk(options, session)` resolves to a talker: `turn(text)` resolves when the turn is over, `counters()` to what its
+// SQL has cost so far, `sent` and `received` are {bytes, frames} of the sockets' payloads; `nudge()` wakes the session and asks
+// nothing of it; `reconnect()` and `load()` are below.
 import { createRequire } from "node:module";
 import { call, protocolOf } from "./protocols.mjs";
 import { connect } from "./socket.mjs";
@@ -102,6 +103,10 @@ class Edgeloop {
     return JSON.parse(await call("GET", `${this.#agent}/${what}`, { headers }));
   }
 
+  nudge() {
+    this.#socket.send('{"t":"hello","v":1,"client":"talker"}'); // a second one is passed over
+  }
+
   close() {
     this.#socket.close();
   }
@@ -153,8 +158,42 @@ class AgentsSdk {
     return Buffer.byteLength(await call("GET", `${this.#agent}/get-messages`));
   }
 
+  nudge() {
+    this.#socket.send('{"type":"nudge"}');
+  }
+
   close() {
     this.#socket.close();
+  }
+}
+
+/** A minimal Worker: a path is a session, and its last frame says so. */
+class Plain {
+  received = new Tally();
+  #url;
+  #socket = null;
+  #over = null;
+
+  constructor({ url }, session) {
+    this.#url = `${url}/${session}`;
+  }
+
+  async reconnect() {
+    const onText = (frame) => {
+      this.received.add(frame);
+      if (frame.startsWith('{"done"')) this.#over?.resolve();
+    };
+    this.#socket = await connect(this.#url, { onText, clock: now });
+  }
+
+  async turn(text) {
+    this.#over = Promise.withResolvers();
+    this.#socket.send(text);
+    await this.#over.promise;
+  }
+
+  nudge() {
+    this.#socket.send("nudge");
   }
 }
 
@@ -174,7 +213,7 @@ async function newChat(agent) {
   return new Chat({ transport: new WebSocketChatTransport({ agent }), state: new State() });
 }
 
-const TALKERS = { edgeloop: Edgeloop, "agents-sdk": AgentsSdk };
+const TALKERS = { edgeloop: Edgeloop, plain: Plain, "agents-sdk": AgentsSdk };
 
 /** A conversation, connected. */
 export async function talk(options, session) {
