@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
-from edgeloop import events, wire
+from edgeloop import events, limits, wire
 from edgeloop.model import Frozen
 from edgeloop.state import TRANSITIONS
 
@@ -92,7 +92,10 @@ ERRORS = {
     "conflict": "contradicts what is recorded: another text under an id, a tool name twice, a question that is over",
     "unknown_call": "no such call, or no question about it",
     "not_yours": "the call is assigned to another client or epoch",
-    "overloaded": "too many frames at once: slow down and send it again",
+    "too_frequent": "too many frames at once: this one and those right behind it were not taken",
+    "too_many_sockets": "the agent has as many sockets as it may: come back later",
+    "queue_full": "as many messages wait for the next step as may: send it again when that has begun",
+    "session_full": "the session stores as much as it may",
     "internal": "our fault; what was recorded stays recorded",
 }
 
@@ -241,8 +244,8 @@ def protocol() -> str:
     """The protocol as Markdown."""
     header = HEADER.format(
         version=wire.PROTOCOL_VERSION,
-        frame=f"{wire.MAX_FRAME_BYTES:,}",
-        message=f"{wire.MAX_MESSAGE_BYTES:,}",
+        frame=f"{limits.MAX_FRAME_BYTES:,}",
+        message=f"{limits.MAX_MESSAGE_BYTES:,}",
         id="^[A-Za-z0-9._:-]{1,128}$",
     )
     log = [*members(events.Event), wire.BlockStreamed, wire.Accepted]

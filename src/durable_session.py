@@ -26,6 +26,7 @@ from edge.sockets import EXPIRED, POLICY, Peer, peer_of
 from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import Refused
+from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
 from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
     PROTOCOL_VERSION,
@@ -71,6 +72,8 @@ class DurableSession(DurableObject):
         hot.load()
         self._raw = ctx._ctx
         self._opened: Agent | None = None
+        self._paces: dict[int, Pace] = {}
+        """Of each socket, by its identity in JS. A session that hibernated was not hurried."""
 
     def _agent(self) -> Agent:
         """The agent, opened on first touch: a constructor that throws would brick the object."""
@@ -136,6 +139,12 @@ class DurableSession(DurableObject):
     def _accept(self, request: Any) -> Any:
         if str(request.headers.get("upgrade")).lower() != "websocket":
             raise Refused(code="bad_frame", message="not a WebSocket upgrade", expected="Upgrade: websocket")
+        if self._raw.getWebSockets().length >= MAX_SOCKETS:
+            raise Refused(
+                code="too_many_sockets",
+                message=f"{MAX_SOCKETS} are attached",
+                expected="another attempt later",
+            )
         scope, expires = labelled(request.headers)
         client, server = js.WebSocketPair.new().object_values()
         self._raw.acceptWebSocket(server)
@@ -204,6 +213,8 @@ class DurableSession(DurableObject):
     async def webSocketMessage(self, ws: Any, message: Any) -> None:
         """Take one frame; whatever goes wrong with it is answered on this socket alone."""
         with self._owned(ws):
+            if not self._paced(ws, len(message) if isinstance(message, str) else message.byteLength):
+                return
             if not isinstance(message, str):
                 raise Refused(code="bad_frame", message="a binary frame", expected="JSON text")
             peer = peer_of(ws)
@@ -231,6 +242,20 @@ class DurableSession(DurableObject):
         except Exception as error:
             js.console.error(f"frame failed: {why(error)}")
             sockets.refuse(ws, ErrorFrame(code="internal", message=why(error)))
+
+    def _paced(self, ws: Any, size: int) -> bool:
+        """Whether a frame comes at a pace at which it is taken."""
+        now = now_ms()
+        match self._paces.setdefault(ws.js_id, Pace(now)).take(now, size):
+            case "take":
+                return True
+            case "refuse":
+                sockets.refuse(ws, error_frame(too_frequent()))
+            case "drop":
+                pass
+            case "close":
+                self._turn_out(ws, too_frequent())
+        return False
 
     def _turn_out(self, ws: Any, error: Refused) -> None:
         """Tell a socket why it may stay no longer, and close it."""
@@ -324,6 +349,7 @@ class DurableSession(DurableObject):
 
     def _left(self, ws: Any) -> None:
         with self._owned(ws):
+            self._paces.pop(ws.js_id, None)
             if self._opened is not None:
                 self._opened.sockets.leave(ws)
                 self._opened.record([])

@@ -216,6 +216,12 @@ class Client:
         else:
             self.screen.notice(f"what was sent about {error.ref} was refused: {text}", "yellow")
 
+    def held(self, error: ErrorFrame) -> None:
+        """Tell that a message waits here."""
+        self.screen.notice(
+            f"{error.message}; yours is kept here and sent again when it may be taken", "yellow"
+        )
+
     def lost(self, why: str, seconds: float) -> None:
         """Tell that the connection went."""
         self._live = False

@@ -20,6 +20,7 @@ from edgeloop.events import (
     ApprovalDecided,
     AutonomyChanged,
     Recorded,
+    StepStarted,
     StopRequested,
     ToolFinished,
     TurnFinished,
@@ -79,6 +80,10 @@ class Listener(Protocol):
         """Something sent was refused; `ref` says what."""
         ...
 
+    def held(self, error: ErrorFrame) -> None:
+        """Something sent found no place; it is kept, and sent again when there may be one."""
+        ...
+
     def lost(self, why: str, seconds: float) -> None:
         """The connection went; the next attempt is made in so many seconds."""
         ...
@@ -113,6 +118,7 @@ class Connection:
         self._tools = tools
         self._outbox: dict[str, Kept] = {}
         self._unsent: list[str] = []
+        self._held: list[str] = []
         self._stop = False
         self._stop_unsent = False
         self._stop_covers: set[str] = set()
@@ -278,6 +284,9 @@ class Connection:
                 self._settle(event.call)
             case StopRequested() | TurnFinished():
                 self._stop = self._stop_unsent = False
+                self._offer_held()
+            case StepStarted():
+                self._offer_held()
             case _:
                 pass
 
@@ -288,6 +297,10 @@ class Connection:
             self._outbox.pop(AUTONOMY)
 
     def _refuse(self, error: ErrorFrame) -> None:
+        if error.code == "queue_full" and error.ref in self._outbox:
+            self._held.append(error.ref)
+            self._listener.held(error)
+            return
         if error.ref is not None:
             self._settle(error.ref)
             self._listener.refused(error)
@@ -297,12 +310,19 @@ class Connection:
             raise refusal
         raise _Lost(f"{error.code}: {error.message}")
 
+    def _offer_held(self) -> None:
+        """What waited is under way: what found no place may find one now."""
+        self._unsent += self._held
+        self._held = []
+        self._wake.set()
+
     # --- writing ----------------------------------------------------------------------------------------------------
 
     def _send_again(self) -> None:
         """After a loss: what the missed events did not answer is sent again, and new things may be."""
         self._synced = True
         self._unsent = list(self._outbox)
+        self._held = []
         self._stop_unsent = self._stop
         self._wake.set()
 

@@ -76,7 +76,7 @@ class Endpoint:
         """The error for a typed refusal that is about nothing sent in particular; None if it may pass."""
         text = f"{error.message}" + (f" (expected {error.expected})" if error.expected else "")
         match error.code:
-            case "internal" | "overloaded":
+            case "internal" | "too_frequent" | "too_many_sockets":
                 return None
             case "unauthorized" | "not_configured":
                 return Unauthorized(

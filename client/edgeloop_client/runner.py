@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from edgeloop.events import Outcome
-from edgeloop.wire import MAX_RESULT_BYTES, ToolResult
+from edgeloop.limits import MAX_RESULT_BYTES
+from edgeloop.wire import ToolResult
 from edgeloop_client.errors import ToolDenied, ToolError, ToolTimeout
 from edgeloop_client.journal import Journal
 from edgeloop_client.tools.base import Cancel, Tool, Workspace, to_json

@@ -27,8 +27,9 @@ from edge.tools import EdgeTools
 from edgeloop import commands
 from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
-from edgeloop.events import Event, Recorded, ToolFinished, TurnFinished
+from edgeloop.events import Event, Recorded, StepError, ToolFinished, TurnFinished
 from edgeloop.limiter import Limiters
+from edgeloop.limits import check_room, full
 from edgeloop.prompt import build_request
 from edgeloop.providers.failures import local
 from edgeloop.reader import Op, partial_blocks
@@ -226,9 +227,9 @@ class Agent:
 
     async def _call_model(self, call: ModelCall) -> None:
         try:
-            problem = self._settings.problem()
-            if problem is not None:
-                call.fail(local("configuration", problem))
+            refused = self._refused()
+            if refused is not None:
+                call.fail(refused)
                 return
             target = replace(self._settings.target, session=self._key)
             request = build_request(self.state, target)
@@ -238,6 +239,13 @@ class Agent:
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
             call.fail(local("unknown", why(error)))
             raise
+
+    def _refused(self) -> StepError | None:
+        """Why this call must not be made; None if it may."""
+        problem, stored, limit = self._settings.problem(), self.store.bytes, self._settings.session_bytes
+        if problem is not None:
+            return local("configuration", problem)
+        return local("budget", full(stored, limit)) if stored >= limit else None
 
     def _prompt(self) -> KeptPrompt:
         resident = self._resident()
@@ -283,14 +291,18 @@ class Agent:
         """Take a person's message; return the head and whether it was there before.
 
         Raises:
-            Refused: another text under the same id.
+            Refused: another text under the same id, too many that wait, or no room for it.
         """
         settings = self._settings
+        known = self.store.message(command.id)
+        if known is None:
+            check_room(self.store.bytes, settings.session_bytes, command.id)
         taken = commands.send_message(
             command,
-            known=self.store.message(command.id),
+            known=known,
             client=client,
             tokens=count_tokens(command.text),
+            queued=self.state.queued,
         )
         if not taken:
             return self.state.seq, True

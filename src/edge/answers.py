@@ -18,6 +18,9 @@ _STATUS = {
     "version": 400,
     "too_large": 413,
     "conflict": 409,
+    "queue_full": 429,
+    "session_full": 507,
+    "too_many_sockets": 503,
     "internal": 500,
 }
 

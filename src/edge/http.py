@@ -14,7 +14,7 @@ from pyodide.ffi import JsException, to_js
 
 from edge.convert import to_object, why
 from edgeloop.errors import Refused
-from edgeloop.wire import MAX_FRAME_BYTES
+from edgeloop.limits import BODY_READ_ON, MAX_BODY_BYTES
 
 # `fetch` frames the message and undoes the content coding itself; what it is told of these, or tells us, would be wrong.
 _REQUEST_DROPS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
@@ -90,23 +90,26 @@ class FetchTransport(httpx.AsyncBaseTransport):
 
 
 async def body_of(request: Any) -> bytes:
-    """A request's body, of which no more is kept than any body may be long.
+    """A request's body, of which no more is kept than any body may be long, and not much more read.
 
     Raises:
         Refused: a longer one, or one that broke off.
     """
-    body, size = bytearray(), 0
+    body, size, stream = bytearray(), 0, FetchStream(request.body)
     try:
-        async for chunk in FetchStream(request.body):
+        async for chunk in stream:
             size += len(chunk)
-            if size > MAX_FRAME_BYTES:
+            if size > MAX_BODY_BYTES * BODY_READ_ON:
+                await stream.aclose()
+                break
+            if size > MAX_BODY_BYTES:
                 body.clear()  # read on: an answer before the body's end would be lost with the connection
             else:
                 body += chunk
     except httpx.ReadError as error:
         raise Refused(code="bad_frame", message="the body broke off") from error
-    if size > MAX_FRAME_BYTES:
-        raise Refused(code="too_large", message=f"{size} bytes", expected=f"at most {MAX_FRAME_BYTES} bytes")
+    if size > MAX_BODY_BYTES:
+        raise Refused(code="too_large", message=f"{size} bytes", expected=f"at most {MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 

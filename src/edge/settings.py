@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.autonomy import Mode, Rule, parse_mode, parse_rules
 from edgeloop.errors import Refused
+from edgeloop.limits import SESSION_BYTES
 from edgeloop.prompt import SYSTEM
 from edgeloop.providers import PROVIDERS, Target
 from edgeloop.providers.base import Deadlines
@@ -32,6 +33,9 @@ class Settings:
     first_ms: int | None
     idle_ms: int | None
     """Bounds on the silence before a model's answer and within it; None: the provider's own (a slow local server needs more)."""
+
+    session_bytes: int
+    """What a session may store."""
 
     ai: Any
     """The Workers AI binding `AI`; None if there is none."""
@@ -64,8 +68,10 @@ class Settings:
             fetch_hosts=tuple(text("EDGELOOP_FETCH_HOSTS").split()),
             mode=parse_mode(text("EDGELOOP_MODE") or "ask"),
             rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
-            first_ms=_milliseconds("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS")),
-            idle_ms=_milliseconds("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS")),
+            first_ms=_number("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS"), "milliseconds"),
+            idle_ms=_number("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS"), "milliseconds"),
+            session_bytes=_number("EDGELOOP_SESSION_BYTES", text("EDGELOOP_SESSION_BYTES"), "bytes")
+            or SESSION_BYTES,
             ai=ai,
         )
 
@@ -88,13 +94,11 @@ class Settings:
         return None
 
 
-def _milliseconds(name: str, value: str) -> int | None:
+def _number(name: str, value: str, unit: str) -> int | None:
     if not value:
         return None
     if not value.isdecimal() or not int(value):
-        raise Refused(
-            code="not_configured", message=f"{name} is {value!r}", expected="milliseconds, 1 or more"
-        )
+        raise Refused(code="not_configured", message=f"{name} is {value!r}", expected=f"{unit}, 1 or more")
     return int(value)
 
 

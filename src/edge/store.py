@@ -59,6 +59,11 @@ class Store:
         self._chars = 0
         """Of the log since the snapshot."""
 
+    @property
+    def bytes(self) -> int:
+        """How large the database is; free to ask."""
+        return self._storage.sql.databaseSize
+
     def exec(self, statement: str, *binds: Any) -> list[list[Any]]:
         """Run one statement and return its rows."""
         return self.sql.exec(statement, *binds).to_py()

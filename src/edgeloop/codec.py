@@ -19,7 +19,7 @@ from edgeloop.state import Call, State
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
-    2: "A record may name the `producer` of the command that made its event.",
+    2: "A record may name the `producer` of the command that made its event; a failure may be of class `budget`.",
 }
 CURRENT = max(VERSIONS)
 

@@ -15,6 +15,7 @@ from edgeloop.events import (
     ToolsDeclared,
     UserMessageReceived,
 )
+from edgeloop.limits import MAX_QUEUED
 from edgeloop.state import State
 from edgeloop.tools import PlacedTool, ToolSpec
 from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult
@@ -59,12 +60,21 @@ def declare_tools(
     return [ToolsDeclared(client=client, tools=tools)]
 
 
-def send_message(command: SendMessage, *, known: str | None, client: str | None, tokens: int) -> list[Event]:
-    """Take a person's message. `known` is the text recorded under this id before, if any.
+def send_message(
+    command: SendMessage, *, known: str | None, client: str | None, tokens: int, queued: int = 0
+) -> list[Event]:
+    """Take a person's message. `known` is the text recorded under this id before, if any; `queued` is how many wait already.
 
     Raises:
-        Refused: another text under the same id.
+        Refused: another text under the same id, or one more than may wait.
     """
+    if known is None and queued >= MAX_QUEUED:
+        raise Refused(
+            code="queue_full",
+            message=f"{queued} messages wait for the next step",
+            expected="the same message again when that has begun",
+            ref=command.id,
+        )
     if known is None:
         return [UserMessageReceived(id=command.id, text=command.text, tokens=tokens, client=client)]
     if known != command.text:

@@ -35,6 +35,7 @@ ErrorClass = Literal[
     "billing",
     "content_filter",
     "configuration",  # ours: no key, unknown provider
+    "budget",  # ours: the call would have gone over a limit, so it was not made
     "unknown",
 ]
 TurnEnd = Literal["done", "stopped", "failed", "refused", "truncated", "budget"]

@@ -255,6 +255,8 @@ def _after_failure(state: State) -> Event | None:
         )
     if state.open_calls:
         return None
+    if error.cls == "budget":
+        return TurnFinished(reason="budget", detail=error.message)
     return TurnFinished(reason="failed", detail=f"{error.cls}: {error.message}"[:2_000])
 
 

@@ -26,14 +26,19 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.limits import (
+    MAX_AUTONOMY_BYTES,
+    MAX_BODY_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_HELLO_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_TOOLS,
+)
 from edgeloop.model import Frozen
 from edgeloop.tools import ToolSpec
 
 PROTOCOL_VERSION = 1
-MAX_FRAME_BYTES = 4 << 20
-MAX_MESSAGE_BYTES = 1 << 20
-MAX_RESULT_BYTES = 1 << 20
-MAX_TOOLS = 64
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
@@ -249,7 +254,10 @@ ErrorCode = Literal[
     "conflict",
     "unknown_call",
     "not_yours",
-    "overloaded",
+    "too_frequent",
+    "too_many_sockets",
+    "queue_full",
+    "session_full",
     "internal",
 ]
 
@@ -360,9 +368,7 @@ def _explain_one(kind: str, loc: tuple[int | str, ...], message: str) -> str:
 
 
 def _parse(adapter: TypeAdapter[Any], data: str | bytes, limit: int, expected: str) -> Any:
-    size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "surrogatepass"))
-    if size > limit:
-        raise BadFrame(code="too_large", message=f"{size} bytes", expected=f"at most {limit} bytes")
+    _check_text("", data, limit)
     try:
         return adapter.validate_json(data)
     except ValidationError as error:
@@ -377,10 +383,11 @@ def _check_message(text: str) -> None:
         )
 
 
-def _check_text(name: str, text: str, limit: int) -> None:
-    size = len(text.encode())
+def _check_text(name: str, text: str | bytes, limit: int) -> None:
+    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > limit:
-        raise BadFrame(code="too_large", message=f"{name}: {size} bytes", expected=f"at most {limit} bytes")
+        what = f"{name}: {size} bytes" if name else f"{size} bytes"
+        raise BadFrame(code="too_large", message=what, expected=f"at most {limit} bytes")
 
 
 def events_frame(batch: Iterable[Recorded], *, streamed: bool = False, own: str | None = None) -> str:
@@ -431,6 +438,10 @@ def parse_client_frame(data: str | bytes) -> ClientMessage:
     match frame:
         case Hello() if frame.v != PROTOCOL_VERSION:
             raise BadFrame(code="version", message=f"v = {frame.v}", expected=f"v = {PROTOCOL_VERSION}")
+        case Hello():
+            _check_text("hello", data, MAX_HELLO_BYTES)
+        case Autonomy():
+            _check_text("autonomy", data, MAX_AUTONOMY_BYTES)
         case SendMessage():
             _check_message(frame.text)
         case ToolResult():
@@ -462,7 +473,7 @@ def parse_post(data: bytes) -> SendMessage:
     Raises:
         BadFrame: as `parse_client_frame`.
     """
-    body = _parse(_post, data, MAX_FRAME_BYTES, 'a JSON object like {"id": "m1", "text": "..."}')
+    body = _parse(_post, data, MAX_BODY_BYTES, 'a JSON object like {"id": "m1", "text": "..."}')
     _check_message(body.text)
     return SendMessage(id=body.id, text=body.text, model=body.model)
 
@@ -473,7 +484,7 @@ def parse_decide(data: bytes) -> Decide:
     Raises:
         BadFrame: as `parse_client_frame`.
     """
-    return _parse(_decide, data, MAX_FRAME_BYTES, 'a JSON object like {"call": "3.1", "allow": true}')
+    return _parse(_decide, data, MAX_BODY_BYTES, 'a JSON object like {"call": "3.1", "allow": true}')
 
 
 def parse_autonomy(data: bytes) -> Autonomy:
@@ -482,7 +493,7 @@ def parse_autonomy(data: bytes) -> Autonomy:
     Raises:
         BadFrame: as `parse_client_frame`.
     """
-    return _parse(_autonomy, data, MAX_FRAME_BYTES, 'a JSON object like {"mode": "edit", "rules": []}')
+    return _parse(_autonomy, data, MAX_AUTONOMY_BYTES, 'a JSON object like {"mode": "edit", "rules": []}')
 
 
 def parse_server_frame(

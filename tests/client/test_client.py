@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from edgeloop.events import StepError
-from edgeloop.wire import Stop, ToolResult
+from edgeloop.events import StepError, UserMessageReceived
+from edgeloop.wire import SendMessage, Stop, ToolResult
 from edgeloop_client.errors import CannotConnect, ClientError, MessageRefused, NotFound, Unauthorized
 from edgeloop_client.view import View
 from tests.client.conftest import Connect, Doings, Person
@@ -309,6 +309,29 @@ async def test_a_refused_message(connect: Connect) -> None:
         session.messages[at.client.turn.message or ""] = "another text"
         with pytest.raises(MessageRefused, match="another message has this id"):
             await at.client.over()
+
+
+async def test_a_message_that_finds_the_queue_full_is_kept(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too many wait, the person is told, and the message goes again when the next step has begun."""
+    monkeypatch.setattr("edgeloop.commands.MAX_QUEUED", 1)
+    script: list[list[Part]] = [[Say("one")], [Say("two")], [Say("three")]]
+    async with MemorySession(script) as session, connect(session) as at:
+        session.pause = 0.1
+        await at.client.caught_up()
+        for name in ("x1", "x2"):
+            session.record(UserMessageReceived(id=name, text="others", tokens=1))
+        at.client.ask("mine")
+        await asyncio.wait_for(at.client.over(), 10)
+        assert at.client.report["answer"] == "three"
+        mine = [frame for frame in session.received if isinstance(frame, SendMessage)]
+        assert len(mine) == 2
+        assert mine[0] == mine[1]
+        assert [e.event.text for e in session.log if isinstance(e.event, UserMessageReceived)].count(
+            "mine"
+        ) == 1
+        assert "kept here" in at.output.getvalue()
 
 
 async def test_not_edgeloop(connect: Connect) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from edgeloop.wire import MAX_RESULT_BYTES, ToolResult
+from edgeloop.limits import MAX_RESULT_BYTES
+from edgeloop.wire import ToolResult
 from edgeloop_client.contents import Contents
 from edgeloop_client.held import Held
 from edgeloop_client.journal import Journal

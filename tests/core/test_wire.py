@@ -11,11 +11,9 @@ from pydantic import ValidationError
 from edgeloop import events, wire
 from edgeloop.errors import BadFrame
 from edgeloop.events import BlockFinished, Recorded, ToolFinished, TurnFinished, UserMessageReceived
+from edgeloop.limits import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES
 from edgeloop.model import Frozen
 from edgeloop.wire import (
-    MAX_FRAME_BYTES,
-    MAX_MESSAGE_BYTES,
-    MAX_RESULT_BYTES,
     Accepted,
     BlockStreamed,
     Events,

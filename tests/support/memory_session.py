@@ -302,7 +302,8 @@ class MemorySession:
         match frame:
             case SendMessage():
                 known = self.messages.get(frame.id)
-                taken = commands.send_message(frame, known=known, client=peer.client, tokens=0)
+                queued = self.session.state.queued
+                taken = commands.send_message(frame, known=known, client=peer.client, tokens=0, queued=queued)
                 self.messages[frame.id] = known or frame.text
                 self._answer(socket, taken, frame.id)
             case ToolResult():
