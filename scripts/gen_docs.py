@@ -97,6 +97,7 @@ ERRORS = {
     "queue_full": "as many messages wait for the next step as may: send it again when that has begun",
     "session_full": "the session stores as much as it may",
     "internal": "our fault; what was recorded stays recorded",
+    "corrupt_log": "the log cannot be replayed (`message` says from which `seq`); `GET events` gives what can be read",
 }
 
 _TIMING = {"first_ms": 310, "wall_ms": 2_150, "request_bytes": 4_096, "response_bytes": 12_288, "deltas": 84}

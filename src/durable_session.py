@@ -7,7 +7,7 @@ the platform's alarm retries, which end.
 import asyncio
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,11 +21,14 @@ from edge.clock import now_ms
 from edge.convert import to_object, why
 from edge.door import labelled
 from edge.http import body_of
+from edge.salvage import Salvage, opened, wait_ms
 from edge.settings import Settings
 from edge.sockets import EXPIRED, POLICY, Peer, peer_of
+from edge.store import Store
 from edgeloop.access import check
 from edgeloop.admission import Admission
-from edgeloop.errors import Refused
+from edgeloop.errors import CorruptLog, Refused
+from edgeloop.events import Recorded
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
 from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
@@ -33,7 +36,6 @@ from edgeloop.wire import (
     Autonomy,
     Decide,
     Duplicate,
-    ErrorFrame,
     EventsPage,
     Hello,
     OpenCall,
@@ -55,7 +57,6 @@ from edgeloop.wire import (
 )
 
 PAGE_EVENTS = 500
-RETRY_START_MS = 30_000
 
 _admission = Admission()
 """Of all sessions of this isolate."""
@@ -96,8 +97,17 @@ class DurableSession(DurableObject):
         except Refused as error:
             return refusal(error)
         except Exception as error:
-            js.console.error(f"fetch failed: {why(error)}")
-            return refusal(Refused(code="internal", message=why(error)))
+            return refusal(self._fault("request", error))
+
+    def _fault(self, what: str, error: Exception) -> Refused:
+        """Tell of a failure of our own, and word it for who asked."""
+        js.console.error(f"{self._raw.id.name}: a {what} failed: {why(error)}")
+        if isinstance(error, CorruptLog):
+            expected = (
+                "a log that can be replayed; GET events gives what can be read of it, DELETE forgets it"
+            )
+            return Refused(code="corrupt_log", message=str(error), expected=expected)
+        return Refused(code="internal", message=why(error))
 
     async def _route(self, request: Any) -> Any:
         # Bodies are read before the agent is asked for: while one comes, a DELETE may put another in its place.
@@ -160,17 +170,26 @@ class DurableSession(DurableObject):
             raise Refused(
                 code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more"
             )
-        after, agent = int(text), self._agent()
-        head = agent.state.seq
+        after, (log, head, page) = int(text), self._log()
         if after > head:
             raise Refused(
                 code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
             )
-        events = tuple(agent.store.after(after, limit=PAGE_EVENTS))
+        events = tuple(page(after, PAGE_EVENTS))
         reached = events[-1].seq if events else after
-        return EventsPage(log=agent.store.log, events=events, next=reached, head=head).model_dump_json(
-            exclude_none=True
-        )
+        return EventsPage(log=log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
+
+    def _log(self) -> tuple[str, int, Callable[[int, int], list[Recorded]]]:
+        """The log's name, its head and its pages; of a session that cannot be opened, what can be read."""
+        try:
+            agent = self._agent()
+            return agent.store.log, agent.state.seq, agent.store.after
+        except Refused:
+            raise
+        except Exception as error:
+            self._fault("session", error)
+            salvage = Salvage(self._raw.storage)
+            return salvage.log, salvage.head, salvage.page
 
     def _state(self) -> str:
         agent = self._agent()
@@ -200,12 +219,13 @@ class DurableSession(DurableObject):
         ).model_dump_json(exclude_none=True)
 
     async def _delete(self) -> Any:
-        agent = self._agent()
+        agent, self._opened = self._opened, None
         for ws in list(self._raw.getWebSockets()):
-            agent.sockets.leave(ws)
+            if agent is not None:
+                agent.sockets.leave(ws)
             sockets.close(ws, 1000, "the agent was deleted")
-        await agent.delete()
-        self._opened = None
+        # Without opening it: one that cannot be opened must be able to go, too.
+        await (agent.delete() if agent is not None else Store(self._raw.storage).delete())
         return json_answer('{"deleted":true}')
 
     # --- sockets ----------------------------------------------------------------------------------------------------
@@ -240,8 +260,7 @@ class DurableSession(DurableObject):
         except Refused as error:
             sockets.refuse(ws, error_frame(error))
         except Exception as error:
-            js.console.error(f"frame failed: {why(error)}")
-            sockets.refuse(ws, ErrorFrame(code="internal", message=why(error)))
+            sockets.refuse(ws, error_frame(self._fault("frame", error)))
 
     def _paced(self, ws: Any, size: int) -> bool:
         """Whether a frame comes at a pace at which it is taken."""
@@ -358,9 +377,10 @@ class DurableSession(DurableObject):
 
     async def alarm(self, info: Any = None) -> None:  # noqa: ARG002
         """The watchdog. It never raises: the platform gives up after six failures, and then nobody would look again."""
+        key = self._raw.id.toString()
         try:
             self._agent().tick()
+            opened(key)
         except Exception as error:
-            js.console.error(f"alarm failed: {why(error)}")
-            self._opened = None
-            self._raw.storage.setAlarm(now_ms() + RETRY_START_MS)
+            self._fault("watch", error)
+            self._raw.storage.setAlarm(now_ms() + wait_ms(key, now_ms()))

@@ -33,10 +33,11 @@ EXPECTED_REFUSALS = {"conflict", "not_yours", "unknown_call", "internal"}
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`url` is where the edge is reached (and cut off), `runs` says whether these clients have tools."""
+    """`url` is where the edge is reached (and cut off), `direct` where it can be asked for the log; `runs`: they have tools."""
 
     name: str
     url: str
+    direct: str
     token: str
     folder: str
     seed: int
@@ -186,7 +187,7 @@ class People:
         async with httpx.AsyncClient(timeout=30, headers=headers) as http:
             while view is None or view.seq < upto:
                 after = view.seq if view is not None else 0
-                answer = await http.get(f"{self.config.url}/v1/agents/{agent}/events?after={after}")
+                answer = await http.get(f"{self.config.direct}/v1/agents/{agent}/events?after={after}")
                 answer.raise_for_status()
                 page = EventsPage.model_validate_json(answer.content)
                 view = view if view is not None else View(log=page.log)

@@ -38,7 +38,7 @@ class Proxy:
         near = chance.choice(list(self._open))
         far = self._open.pop(near)
         for writer in (near, far):
-            if chance.random() < 0.5:
+            if chance.random() < 0.5 and not writer.is_closing():
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         return True

@@ -143,7 +143,8 @@ class Run:
 
     async def _live(self, life: Life) -> None:
         # Tools that are declared later would rightly move the prompt's prefix.
-        await self._until(lambda: life.joined >= set(life.people), 90)
+        while self._storm and not life.joined >= set(life.people):
+            await asyncio.sleep(0.1)
         for _ in range(self._chance.randint(*MESSAGES)):
             if not self._storm:
                 return
@@ -237,7 +238,7 @@ class Run:
     async def _views(self, life: Life) -> None:
         """Every client's view must reach the end of the log and equal it."""
         life.checked.clear()
-        head, until = 0, time.monotonic() + 60
+        head, until = 0, time.monotonic() + PATIENCE
         while time.monotonic() < until:
             # A client that comes back may declare its tools anew, so the end of the log may still move.
             head = StateView.model_validate_json(await self._get(life.agent, "state")).head

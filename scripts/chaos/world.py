@@ -161,6 +161,7 @@ class World:
         config = Config(
             name=name,
             url=self.url,
+            direct=self.direct,
             token=TOKEN,
             folder=str(self.folder),
             seed=self._seed,

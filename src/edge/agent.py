@@ -61,7 +61,8 @@ class Agent:
         self._alarms_set = 0
         self.since = now_ms()
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
-        self._open()
+        self._load()
+        self._take_up()
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -92,19 +93,26 @@ class Agent:
         _residents.put(self._key, resident)
         return resident
 
-    def _open(self) -> None:
-        """Take up what a predecessor left: a stream that nobody reads any more has ended."""
-        state = self._load().session.state
-        if state.phase == "streaming":
-            saved = self.store.recovery()
-            blocks: list[Op] = (
-                json.loads(saved[2]) if saved and saved[:2] == (state.step, state.attempt) else []
-            )
-            shown = partial_blocks(state.step, blocks, count_batch)
-            error = local("interrupted", "the session went away in mid-stream")
-            self.record(interrupted(state, shown, error, random.random()))
-        else:
+    def _take_up(self) -> None:
+        """Go on: a stream that nobody reads any more (a predecessor's, or one whose end could not be stored) has ended."""
+        state = self.state
+        if state.phase != "streaming" or f"step {state.step}" in self._tasks:
             self.record([])
+            return
+        shown = partial_blocks(state.step, self._saved(state), count_batch)
+        error = local("interrupted", "the session went away in mid-stream")
+        self.record(interrupted(state, shown, error, random.random()))
+
+    def _saved(self, state: State) -> list[Op]:
+        """What the pump saved of the attempt; a row that cannot be read costs the text, not the session."""
+        saved = self.store.recovery()
+        if saved is None or saved[:2] != (state.step, state.attempt):
+            return []
+        try:
+            return json.loads(saved[2])
+        except (ValueError, TypeError) as error:
+            js.console.error(f"{self.name}: the recovery row cannot be read: {why(error)}")
+            return []
 
     # --- feeding ----------------------------------------------------------------------------------------------------
 
@@ -262,8 +270,8 @@ class Agent:
             outcome, content = "error", f"The tool failed: {why(error)}"
         self._tasks.pop(effect.call, None)
         call = self.state.calls.get(effect.call)
-        if call is None or call.outcome is not None or call.runner != EDGE:
-            return
+        if call is None or call.outcome is not None or (call.runner, call.epoch) != (EDGE, effect.epoch):
+            return  # somebody else's by now: a stale epoch writes nothing
         ms = int((time.monotonic() - begun) * 1000)
         tokens = count_tokens(content)
         self.record([ToolFinished(call=effect.call, outcome=outcome, content=content, tokens=tokens, ms=ms)])
@@ -279,7 +287,7 @@ class Agent:
     def tick(self) -> None:
         """The alarm: ask what is due, and watch on."""
         self._alarm = None
-        self.record([])
+        self._take_up()
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

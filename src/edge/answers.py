@@ -22,6 +22,7 @@ _STATUS = {
     "session_full": 507,
     "too_many_sockets": 503,
     "internal": 500,
+    "corrupt_log": 500,
 }
 
 

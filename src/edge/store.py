@@ -13,6 +13,7 @@ from pyodide.ffi import JsException
 from edge import pump
 from edge.prompts import KeptPrompt
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
+from edgeloop.errors import CorruptLog
 from edgeloop.events import Recorded
 from edgeloop.prompt import Prompt
 from edgeloop.state import State
@@ -112,7 +113,18 @@ class Store:
                 self.exec("INSERT INTO messages VALUES (?, ?)", recorded.event.id, recorded.seq)
 
     def after(self, seq: int, limit: int | None = None) -> list[Recorded]:
-        """Events after `seq`, oldest first; with a limit, at least that many where there are (whole rows are read)."""
+        """Events after `seq`, oldest first; with a limit, at least that many where there are (whole rows are read).
+
+        Raises:
+            CorruptLog: a row cannot be read.
+        """
+        found: list[Recorded] = []
+        for last, text in self.batches(seq, limit).items():
+            found += decode_row(last, text)
+        return [recorded for recorded in found if recorded.seq > seq]
+
+    def batches(self, seq: int, limit: int | None = None) -> dict[int, str]:
+        """The stored text of the events after `seq` by the last one's `seq`; with a limit, of about that many rows."""
         tail = "" if limit is None else f" LIMIT {int(limit)}"
         found = self.exec(f"SELECT seq, body FROM log WHERE seq > ? ORDER BY seq, part{tail}", seq)
         if limit is not None and len(found) == limit:
@@ -122,9 +134,7 @@ class Store:
         batches: dict[int, str] = {}
         for last_seq, body in found:
             batches[last_seq] = batches.get(last_seq, "") + body
-        return [
-            recorded for text in batches.values() for recorded in decode_batch(text) if recorded.seq > seq
-        ]
+        return batches
 
     def message(self, identifier: str) -> str | None:
         """The text recorded under a message id, or None."""
@@ -193,3 +203,15 @@ class Store:
         """Delete everything, the alarm too."""
         await self._storage.deleteAlarm()
         await self._storage.deleteAll()
+
+
+def decode_row(seq: int, text: str) -> list[Recorded]:
+    """The events of a stored row that ends with `seq`.
+
+    Raises:
+        CorruptLog: it cannot be read.
+    """
+    try:
+        return decode_batch(text)
+    except CorruptLog as error:
+        raise CorruptLog(str(error), seq=seq) from error

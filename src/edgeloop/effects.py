@@ -23,9 +23,11 @@ class AbortModel:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTool:
-    """Run this call at the edge; report with `ToolFinished`. Its deadline is `schedule.due`'s, and ends in `CancelTool`."""
+    """Run this call at the edge; report with `ToolFinished`, while `epoch` is the call's. Its deadline is `schedule.due`'s, and
+    ends in `CancelTool`."""
 
     call: str
+    epoch: int
     name: str
     arguments: str
 

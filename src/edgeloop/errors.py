@@ -24,7 +24,11 @@ class IllegalTransition(EdgeloopError):
 
 
 class CorruptLog(EdgeloopError):
-    """The stored log cannot be replayed."""
+    """The stored log cannot be replayed. `seq` is where, once that is known."""
+
+    def __init__(self, message: str, *, seq: int | None = None) -> None:
+        super().__init__(message if seq is None else f"seq {seq}: {message}")
+        self.seq = seq
 
 
 class Refused(EdgeloopError):

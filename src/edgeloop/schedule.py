@@ -46,6 +46,9 @@ QUESTION_MS = 24 * 3_600_000
 LOST_AFTER_MS = 60_000
 """How long a mutating call waits for a runner that left while another client is attached."""
 
+REOPEN_FIRST_MS = 30_000
+REOPEN_CAP_MS = 3_600_000
+
 _SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequence"})
 
 
@@ -276,3 +279,11 @@ def backoff_ms(failures: int, retry_after_ms: int | None, jitter: float) -> int:
         return retry_after_ms + int(jitter * BACKOFF_BASE_MS)
     exact = min(BACKOFF_BASE_MS * 2 ** (failures - 1), BACKOFF_CAP_MS)
     return int(exact * (1 - 0.25 * jitter))
+
+
+def reopen_ms(failing: int) -> int:
+    """How long to wait before a session that could not be opened for so many ms is tried again: as long once more, within bounds.
+
+    What a new deployment mends is mended soon; what nothing mends costs a wake an hour.
+    """
+    return min(max(failing, REOPEN_FIRST_MS), REOPEN_CAP_MS)

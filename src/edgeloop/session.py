@@ -52,7 +52,7 @@ class Session:
             try:
                 session.apply(recorded)
             except IllegalTransition as error:
-                raise CorruptLog(f"seq {recorded.seq}: {error}") from error
+                raise CorruptLog(str(error), seq=recorded.seq) from error
         return session
 
     def apply(self, recorded: Recorded) -> list[Effect]:
@@ -63,7 +63,7 @@ class Session:
             CorruptLog: `seq` is not the next one.
         """
         if recorded.seq != self.state.seq + 1:
-            raise CorruptLog(f"seq {recorded.seq} follows {self.state.seq}")
+            raise CorruptLog(f"it follows {self.state.seq}", seq=recorded.seq)
         event = recorded.event
         phase = TRANSITIONS[self.state.phase].get(event.kind)
         if phase is None or not self._fits(recorded):
@@ -201,7 +201,7 @@ class Session:
         call.started_at = at
         if event.runner != EDGE:
             return []
-        return [RunTool(call=call.call, name=call.name, arguments=call.arguments)]
+        return [RunTool(call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments)]
 
     def _apply_tools_declared(self, event: ToolsDeclared, at: int) -> list[Effect]:
         self.state.tools = event.tools

@@ -259,6 +259,7 @@ ErrorCode = Literal[
     "queue_full",
     "session_full",
     "internal",
+    "corrupt_log",
 ]
 
 

@@ -36,6 +36,7 @@ from edgeloop.schedule import (
     deadline,
     due,
     interrupted,
+    reopen_ms,
 )
 from edgeloop.state import Call, State
 from edgeloop.tools import Place, PlacedTool, ToolSpec
@@ -512,3 +513,13 @@ def test_an_interrupted_step_keeps_what_was_shown() -> None:
     ]
     events: list[Event] = interrupted(streaming, blocks, FAILED, 0.5)
     assert events == [blocks[0], StepFailed(step=3, attempt=2, error=FAILED, jitter=0.5)]
+
+
+def test_a_session_that_cannot_be_opened_is_tried_less_and_less_often():
+    """The first day costs a few dozen attempts, and every later one an attempt an hour."""
+    at = tries = 0
+    while at < 24 * 3_600_000:
+        at += reopen_ms(at)
+        tries += 1
+    assert (reopen_ms(0), reopen_ms(at)) == (30_000, 3_600_000)
+    assert 24 <= tries <= 36

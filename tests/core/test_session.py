@@ -234,7 +234,7 @@ def test_an_edge_call_of_an_undeclared_tool_has_no_deadline() -> None:
     """A start whose tool is not declared any more is performed without a deadline."""
     session = Session(state_in("settling", open_call=True))
     effects = session.apply(Recorded(seq=8, at=1, event=EVENT["tool_started"]))
-    assert [RunTool(call="1.0", name="read", arguments="{}")] == effects
+    assert [RunTool(call="1.0", epoch=1, name="read", arguments="{}")] == effects
 
 
 def test_usage_adds_up_and_none_stays_none() -> None:
@@ -649,7 +649,7 @@ def test_an_effect_comes_with_its_event() -> None:
     sim = Sim(tools=TOOLS, script=[said(Ask("read", '{"p":1}')), said("Ok.")]).begin().run()
     assert [
         CallModel(step=1, attempt=1),
-        RunTool(call="1.0", name="read", arguments='{"p":1}'),
+        RunTool(call="1.0", epoch=1, name="read", arguments='{"p":1}'),
         CallModel(step=2, attempt=1),
     ] == sim.performed
 
