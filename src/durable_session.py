@@ -7,7 +7,7 @@ the platform's alarm retries, which end.
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,14 +21,13 @@ from edge.clock import now_ms
 from edge.convert import to_object, why
 from edge.door import labelled
 from edge.http import body_of
-from edge.salvage import Salvage, opened, wait_ms
+from edge.salvage import lying, opened, page, wait_ms
 from edge.settings import Settings
 from edge.sockets import EXPIRED, POLICY, Peer, peer_of
 from edge.store import Store
 from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import CorruptLog, Refused
-from edgeloop.events import Recorded
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
 from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
@@ -170,26 +169,26 @@ class DurableSession(DurableObject):
             raise Refused(
                 code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more"
             )
-        after, (log, head, page) = int(text), self._log()
+        after, (store, log, head) = int(text), self._log()
         if after > head:
             raise Refused(
                 code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
             )
-        events = tuple(page(after, PAGE_EVENTS))
+        events = tuple(page(store, after, PAGE_EVENTS))
         reached = events[-1].seq if events else after
         return EventsPage(log=log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
 
-    def _log(self) -> tuple[str, int, Callable[[int, int], list[Recorded]]]:
-        """The log's name, its head and its pages; of a session that cannot be opened, what can be read."""
+    def _log(self) -> tuple[Store, str, int]:
+        """The store, the log's name and its head, also of a session that cannot be opened."""
         try:
             agent = self._agent()
-            return agent.store.log, agent.state.seq, agent.store.after
+            return agent.store, agent.store.log, agent.state.seq
         except Refused:
             raise
         except Exception as error:
             self._fault("session", error)
-            salvage = Salvage(self._raw.storage)
-            return salvage.log, salvage.head, salvage.page
+            store = Store(self._raw.storage)
+            return store, *lying(store)
 
     def _state(self) -> str:
         agent = self._agent()

@@ -3,8 +3,6 @@
 A log of a later version, or one that something has damaged, must not take its own events with it.
 """
 
-from typing import Any
-
 from edge.store import Store, decode_row
 from edgeloop.errors import CorruptLog
 from edgeloop.events import Recorded
@@ -14,29 +12,27 @@ _failing: dict[str, int] = {}
 """Since when the sessions of this isolate have failed to open, by object."""
 
 
-class Salvage:
-    """The stored log as it lies there; `log` is its name, `head` the last `seq`."""
+def lying(store: Store) -> tuple[str, int]:
+    """The log's name and its last `seq`, of a store that could not be opened."""
+    name = store.exec("SELECT value FROM meta WHERE key = 'log'")[0][0]
+    return str(name), int(store.exec("SELECT coalesce(max(seq), 0) FROM log")[0][0])
 
-    def __init__(self, storage: Any) -> None:
-        self._store = Store(storage)
-        self.log = str(self._store.exec("SELECT value FROM meta WHERE key = 'log'")[0][0])
-        self.head = int(self._store.exec("SELECT coalesce(max(seq), 0) FROM log")[0][0])
 
-    def page(self, seq: int, limit: int) -> list[Recorded]:
-        """Events after `seq`, up to the first row that cannot be read.
+def page(store: Store, seq: int, limit: int) -> list[Recorded]:
+    """Events after `seq`, about so many rows of them, up to the first row that cannot be read.
 
-        Raises:
-            CorruptLog: that row is the next one.
-        """
-        found: list[Recorded] = []
-        for last, text in self._store.batches(seq, limit).items():
-            try:
-                found += decode_row(last, text)
-            except CorruptLog:
-                if not found:
-                    raise
-                break
-        return [recorded for recorded in found if recorded.seq > seq]
+    Raises:
+        CorruptLog: that row is the next one.
+    """
+    found: list[Recorded] = []
+    for last, text in store.batches(seq, limit).items():
+        try:
+            found += decode_row(last, text)
+        except CorruptLog:
+            if not found:
+                raise
+            break
+    return [recorded for recorded in found if recorded.seq > seq]
 
 
 def opened(key: str) -> None:

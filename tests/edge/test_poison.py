@@ -177,6 +177,14 @@ def _damage(state: Path, log: str, damage: Damage) -> int:
     raise AssertionError(f"no file holds the log {log}")
 
 
+async def logged(edge: LocalEdge, line: str) -> None:
+    """Wait until the console has said it: what workerd says takes its time, and the first alarm up to a lease."""
+    deadline = asyncio.get_running_loop().time() + 40
+    while line not in edge.log_text():
+        assert asyncio.get_running_loop().time() < deadline, f"nobody said {line!r}"
+        await asyncio.sleep(0.2)
+
+
 @pytest.mark.parametrize("name", [f"log {name}" for name in LOGS])
 async def test_a_log_that_cannot_be_replayed_says_where(ward: Ward, name: str):
     """Every door answers with the type and the place; the events before it can be read; the alarm does not spin."""
@@ -193,7 +201,7 @@ async def test_a_log_that_cannot_be_replayed_says_where(ward: Ward, name: str):
     page = EventsPage.model_validate_json((await door.request("GET", "/events")).content)
     assert [event.seq for event in page.events][: at - 1] == list(range(1, at))
     assert page.head == ward.heads[name]
-    assert f"{door.agent}: a request failed: CorruptLog" in ward.edge.log_text()
+    await logged(ward.edge, f"{door.agent}: a request failed: CorruptLog")
 
 
 async def test_beyond_the_fault_there_is_a_typed_end(ward: Ward):
@@ -224,10 +232,7 @@ async def test_a_recovery_row_of_no_use_costs_its_text(ward: Ward):
 async def test_the_watchdog_of_what_cannot_be_opened_does_not_spin(ward: Ward):
     """The alarm of a session that cannot be opened fails once, says so, and comes again in 30 s at the earliest."""
     failed = f"{ward.doors['watched'].agent}: a watch failed: CorruptLog"
-    deadline = asyncio.get_running_loop().time() + 40
-    while failed not in ward.edge.log_text():
-        assert asyncio.get_running_loop().time() < deadline, "its alarm never came"
-        await asyncio.sleep(0.2)
+    await logged(ward.edge, failed)
     await asyncio.sleep(4)
     assert ward.edge.log_text().count(failed) == 1
 
