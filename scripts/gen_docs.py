@@ -74,6 +74,10 @@ All under `/v1/agents/{id}`; bodies and answers are JSON.
 | `POST /stop` | | [Posted](#posted); `duplicate` if nothing was under way |
 | `GET /events?after=N` | | [EventsPage](#eventspage) |
 | `GET /state` | | [StateView](#stateview) |
+| `POST /fork` | [Fork](#fork) | 201 [Forked](#forked) |
+| `GET /export` | | the first line of the session as a file ([the log](design/log.md)) |
+| `GET /export?after=N&through=M&log=L&note=X` | | the next lines: records `N` < seq <= `M`, then notes after `X` |
+| `POST /import?line=N` | lines of a file, the first of them number `N` from 0 | [Imported](#imported) |
 | `DELETE` | | `{"deleted":true}`; the log is gone |
 
 A refusal is `{"error": {code, message, expected, ref}}`, the fields of [ErrorFrame](#errorframe), with the status of its code.
@@ -90,6 +94,8 @@ ERRORS = {
     "version": "`hello.v` is not this protocol's version",
     "hello_expected": "a command before `hello`",
     "conflict": "contradicts what is recorded: another text under an id, a tool name twice, a question that is over",
+    "gone": "the events after this cursor are no longer kept; `expected` names the first that are",
+    "bad_log": "not a file of a session, or not a whole one; `message` names the line and the `seq`",
     "unknown_call": "no such call, or no question about it",
     "not_yours": "the call is assigned to another client or epoch",
     "too_frequent": "too many frames at once: this one and those right behind it were not taken",
@@ -159,6 +165,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "next": 18,
         "head": 21,
     },
+    "Fork": {"to": "demo-2", "at": 18},
+    "Forked": {"agent": "demo-2", "log": "b4hT0q", "head": 20},
+    "Imported": {"lines": 812},
     "StateView": {
         "agent": "demo",
         "log": "Jx3kPq",
@@ -256,7 +265,19 @@ def protocol() -> str:
         _section("## Session to client", members(wire.ServerFrame)),
         ENDPOINTS,
         "\n"
-        + _section("### Bodies", [wire.PostMessage, wire.Posted, wire.EventsPage, wire.StateView], "####"),
+        + _section(
+            "### Bodies",
+            [
+                wire.PostMessage,
+                wire.Posted,
+                wire.EventsPage,
+                wire.Fork,
+                wire.Forked,
+                wire.Imported,
+                wire.StateView,
+            ],
+            "####",
+        ),
         _errors(),
         "## Events of the log\n\nIn a frame each is wrapped as `{seq, at, event}`; `at` is in ms since the epoch. ",
         "The last two are short forms that stand for an event whose content you hold.\n\n",
@@ -353,6 +374,9 @@ def _nested() -> list[type[BaseModel]]:
         wire.PostMessage,
         wire.Posted,
         wire.EventsPage,
+        wire.Fork,
+        wire.Forked,
+        wire.Imported,
         wire.StateView,
         wire.BlockStreamed,
         wire.Accepted,
@@ -398,7 +422,15 @@ def schema() -> dict[str, Any]:
         "Event": TypeAdapter(events.Event),
         **{
             m.__name__: TypeAdapter(m)
-            for m in (wire.PostMessage, wire.Posted, wire.EventsPage, wire.StateView)
+            for m in (
+                wire.PostMessage,
+                wire.Posted,
+                wire.EventsPage,
+                wire.Fork,
+                wire.Forked,
+                wire.Imported,
+                wire.StateView,
+            )
         },
     }
     roots, shared = TypeAdapter.json_schemas(

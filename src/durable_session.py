@@ -6,6 +6,7 @@ the platform's alarm retries, which end.
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Generator
 from typing import Any
@@ -14,20 +15,21 @@ from urllib.parse import parse_qs, urlsplit
 import js
 from workers import DurableObject
 
-from edge import hot, pump, sockets
+from edge import copying, hot, pump, sockets
 from edge.agent import Agent
 from edge.answers import error_frame, json_answer, refusal
 from edge.clock import now_ms
 from edge.convert import to_object, why
-from edge.door import labelled
+from edge.door import labelled, reaches
 from edge.http import body_of
 from edge.salvage import lying, opened, page, wait_ms
 from edge.settings import Settings
 from edge.sockets import EXPIRED, POLICY, Peer, peer_of
+from edge.staging import FILE, Staging
 from edge.store import Store
 from edgeloop.access import check
 from edgeloop.admission import Admission
-from edgeloop.errors import CorruptLog, Refused
+from edgeloop.errors import CorruptLog, Refused, Staged
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
 from edgeloop.sync import missed_frames, streaming_frames
 from edgeloop.wire import (
@@ -36,8 +38,10 @@ from edgeloop.wire import (
     Decide,
     Duplicate,
     EventsPage,
+    Forked,
     Hello,
     OpenCall,
+    Origin,
     PendingCall,
     Posted,
     Question,
@@ -51,11 +55,14 @@ from edgeloop.wire import (
     parse_autonomy,
     parse_client_frame,
     parse_decide,
+    parse_fork,
     parse_post,
     ref_of,
 )
 
 PAGE_EVENTS = 500
+IMPORT_BYTES = 32 << 20
+"""A piece of a file may be one line, and a line one event with all that a model said."""
 
 _admission = Admission()
 """Of all sessions of this isolate."""
@@ -134,6 +141,14 @@ class DurableSession(DurableObject):
                 return json_answer(Posted(seq=seq, duplicate=nothing).model_dump_json())
             case ("GET", "state"):
                 return json_answer(self._state())
+            case ("GET", "export"):
+                return json_answer(self._export(parse_qs(url.query, keep_blank_values=True)))
+            case ("POST", "import"):
+                return await self._import(request, parse_qs(url.query, keep_blank_values=True))
+            case ("POST", "fork"):
+                return await self._fork(request)
+            case ("POST", "copy"):  # from another session's object: `worker.py` lets nobody else in here
+                return await self._copy(request)
             case ("DELETE", ""):
                 return await self._delete()
             case (method, what):
@@ -164,12 +179,7 @@ class DurableSession(DurableObject):
         return js.Response.new(None, to_object(options))
 
     def _events(self, query: dict[str, list[str]]) -> str:
-        text = query.get("after", ["0"])[0]
-        if not _SEQ.fullmatch(text):
-            raise Refused(
-                code="bad_frame", message="after: not a number", expected="after = a seq, 0 or more"
-            )
-        after, (store, log, head) = int(text), self._log()
+        after, (store, log, head) = _number(query, "after", 0), self._log()
         if after > head:
             raise Refused(
                 code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
@@ -215,6 +225,7 @@ class DurableSession(DurableObject):
             rows_read=agent.store.sql.rowsRead,
             statements=agent.store.sql.statements,
             last_error=state.error,
+            origin=Origin.model_validate_json(agent.store.origin) if agent.store.origin else None,
         ).model_dump_json(exclude_none=True)
 
     async def _delete(self) -> Any:
@@ -226,6 +237,71 @@ class DurableSession(DurableObject):
         # Without opening it: one that cannot be opened must be able to go, too.
         await (agent.delete() if agent is not None else Store(self._raw.storage).delete())
         return json_answer('{"deleted":true}')
+
+    def _forget(self, why: str) -> None:
+        """Let go of the agent that was here: whoever is connected knows another log."""
+        self._opened = None
+        for ws in list(self._raw.getWebSockets()):
+            sockets.close(ws, 1000, why)
+
+    # --- copies -----------------------------------------------------------------------------------------------------
+
+    def _export(self, query: dict[str, list[str]]) -> str:
+        agent = self._agent()
+        if "after" not in query:
+            return copying.header(agent) + "\n"
+        after, last = _number(query, "after", 0), _number(query, "through", agent.state.seq)
+        if query.get("log", [agent.store.log])[0] != agent.store.log:
+            raise Refused(
+                code="conflict", message="the agent has another log by now", expected="a new export"
+            )
+        found = copying.lines(agent.store, after, last, query.get("note", [""])[0])
+        return "".join(f"{line}\n" for line in found)
+
+    async def _import(self, request: Any, query: dict[str, list[str]]) -> Any:
+        line = _number(query, "line", 0)
+        body = await body_of(request, IMPORT_BYTES)
+        staging = Staging(self._raw.storage)
+        try:
+            text = body.decode()
+            answer = staging.take(line, text.removesuffix("\n").split("\n") if text else [], now_ms())
+        except (Refused, UnicodeDecodeError) as error:
+            refused = error if isinstance(error, Refused) else Refused(code="bad_log", message="not UTF-8")
+            if refused.code == "bad_log" and staging.mark == FILE:
+                await staging.remove()
+            raise refused from error
+        if answer.done:
+            agent = self._begin_anew()
+            answer = answer.model_copy(update={"log": agent.store.log, "head": agent.state.seq})
+        return json_answer(answer.model_dump_json(exclude_none=True))
+
+    async def _fork(self, request: Any) -> Any:
+        command = parse_fork(await body_of(request))
+        agent = self._agent()
+        if command.to == agent.name:
+            raise Refused(code="conflict", message="a fork of itself", expected="another agent's name")
+        if not reaches(request.headers, command.to):
+            raise Refused(code="forbidden", message=f"this token is not for {command.to!r}")
+        target = self.env._env.SESSIONS.getByName(command.to)
+        return json_answer(await copying.fork(agent, target, command), 201)
+
+    async def _copy(self, request: Any) -> Any:
+        piece = json.loads(await body_of(request, IMPORT_BYTES))
+        staging = Staging(self._raw.storage)
+        if "abort" not in piece:
+            staging.copy(piece, now_ms())
+        elif staging.mark == piece["mark"]:
+            await staging.remove()
+        if "finish" not in piece:
+            return json_answer("{}")
+        agent = self._begin_anew()
+        forked = Forked(agent=agent.name, log=agent.store.log, head=agent.state.seq)
+        return json_answer(forked.model_dump_json())
+
+    def _begin_anew(self) -> Agent:
+        """Open the session that has just become whole: what it owes a person is done now."""
+        self._forget("another session was copied in")
+        return self._agent()
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
@@ -380,6 +456,15 @@ class DurableSession(DurableObject):
         try:
             self._agent().tick()
             opened(key)
+        except Staged:  # a copy of which nothing came for an hour
+            await Staging(self._raw.storage).remove()
         except Exception as error:
             self._fault("watch", error)
             self._raw.storage.setAlarm(now_ms() + wait_ms(key, now_ms()))
+
+
+def _number(query: dict[str, list[str]], name: str, default: int) -> int:
+    text = query.get(name, [str(default)])[0]
+    if not _SEQ.fullmatch(text):
+        raise Refused(code="bad_frame", message=f"{name}: not a number", expected=f"{name} = 0 or more")
+    return int(text)

@@ -14,7 +14,7 @@ from edgeloop.access import check
 from edgeloop.errors import Refused
 
 _AGENT = re.compile(
-    r"^/v1/agents/([A-Za-z0-9._:-]{1,128})/(ws|messages|approvals|autonomy|events|stop|state)$|^/v1/agents/([A-Za-z0-9._:-]{1,128})$"
+    r"^/v1/agents/([A-Za-z0-9._:-]{1,128})/(ws|messages|approvals|autonomy|events|stop|state|export|import|fork)$|^/v1/agents/([A-Za-z0-9._:-]{1,128})$"
 )
 
 
@@ -41,7 +41,7 @@ class Default(WorkerEntrypoint):
             raise Refused(
                 code="not_found",
                 message="no such path",
-                expected="/v1/agents/{id}[/ws|messages|approvals|autonomy|events|stop|state]",
+                expected="/v1/agents/{id}[/ws|messages|approvals|autonomy|events|stop|state|export|import|fork]",
             )
         check(access.scope, f"{request.method} {found[2] or ''}".rstrip())
         passed = js.Request.new(request)

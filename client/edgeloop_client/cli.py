@@ -14,11 +14,14 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeloop_client.errors import ClientError, ToolError
+
+if TYPE_CHECKING:
+    from edgeloop_client.endpoint import Endpoint
 
 app = typer.Typer(
     help="Give an agent at the edge a task; it works on the files of a directory here.",
@@ -136,6 +139,52 @@ def token(
 
 
 @app.command()
+def fork(
+    agent: Agent,
+    new: Annotated[str, typer.Argument(help="The id of the agent to make.")],
+    at: Annotated[int | None, typer.Option(help="The last event it has; without it, all.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Make a new agent out of an agent's past. A fork at a person's message answers that message anew."""
+    _print(_http("POST", url, agent, "/fork", json={"to": new} | ({} if at is None else {"at": at})))
+
+
+events_app = typer.Typer(help="Move a session between edges as a file.", no_args_is_help=True)
+app.add_typer(events_app, name="events")
+
+
+@events_app.command("export")
+def events_export(
+    agent: Agent,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file; without it, standard output.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Write an agent's session to a file: its log and its notes."""
+    from edgeloop_client import transfer
+
+    with _files():
+        if out is None:
+            transfer.export(_endpoint(url, agent), sys.stdout.buffer)
+        else:
+            transfer.export_to(_endpoint(url, agent), out)
+
+
+@events_app.command("import")
+def events_import(
+    agent: Agent,
+    file: Annotated[Path, typer.Argument(help="A file of `events export`.", dir_okay=False)],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Give a session from a file to an agent that has none. It goes on under a log of its own; what was under way is stopped."""
+    from edgeloop_client import transfer
+
+    with _files():
+        _print(transfer.import_from(_endpoint(url, agent), file).model_dump(exclude={"done"}))
+
+
+@app.command()
 def decode(
     dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
     file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")] = "-",
@@ -221,6 +270,17 @@ def _input() -> Generator[None]:
         _die(str(error), "", 2)
 
 
+@contextlib.contextmanager
+def _files() -> Generator[None]:
+    """A file that cannot be read or written: exit 2."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _die(f"{error.filename}: {error.strerror}", "", 2)
+
+
 def _die(message: str, next_step: str, code: int) -> None:
     from edgeloop_client.terminal import visible
 
@@ -232,21 +292,17 @@ def _token() -> str:
     return os.environ.get("EDGELOOP_TOKEN", "")
 
 
-def _http(method: str, url: str, agent: str, path: str) -> Any:
-    import httpx
+def _http(method: str, url: str, agent: str, path: str, **options: Any) -> Any:
+    from edgeloop_client.asking import Asking
 
+    with Asking(_endpoint(url, agent)) as door:
+        return door.ask(method, path, **options).json()
+
+
+def _endpoint(url: str, agent: str) -> "Endpoint":
     from edgeloop_client.endpoint import Endpoint
 
-    endpoint = Endpoint(url=url, agent=agent, token=_token())
-    try:
-        with httpx.Client(trust_env=not endpoint.is_local, timeout=30) as client:
-            answer = client.request(method, endpoint.http + path, headers=endpoint.headers)
-    except httpx.HTTPError as error:
-        raise endpoint.nobody(error) from error
-    if answer.is_success:
-        return answer.json()
-    refusal = endpoint.refused(answer.status_code, answer.content)
-    raise refusal or ClientError(f"{endpoint.base} answers {answer.status_code}", next_step="try again")
+    return Endpoint(url=url, agent=agent, token=_token())
 
 
 def _print(value: Any) -> None:

@@ -89,7 +89,7 @@ class Endpoint:
                 )
             case "not_found":
                 return NotFound(f"{self.base}: {text}", next_step="check --url and the agent's id")
-            case "conflict" | "corrupt_log":
+            case "conflict" | "corrupt_log" | "bad_log" | "gone":
                 return ClientError(f"{self.base}: {text}")
             case _:
                 step = f"this client speaks version {PROTOCOL_VERSION}; use the client of the edge's version"

@@ -60,6 +60,7 @@ class Agent:
         self._alarm: int | None = None
         self._alarms_set = 0
         self.since = now_ms()
+        self.is_deleted = False
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
         self._load()
         self._take_up()
@@ -75,6 +76,11 @@ class Agent:
     def rows_written(self) -> int:
         """Rows written since, as they are billed."""
         return self.store.sql.rowsWritten + self._alarms_set
+
+    @property
+    def cache(self) -> str:
+        """What providers route this conversation's prompts by: a copy meets what its original left in their cache."""
+        return self.store.cache or self._key
 
     @property
     def state(self) -> State:
@@ -239,7 +245,7 @@ class Agent:
             if refused is not None:
                 call.fail(refused)
                 return
-            target = replace(self._settings.target, session=self._key)
+            target = replace(self._settings.target, session=self.cache)
             request = build_request(self.state, target)
             deadlines = self._settings.deadlines(request.deadlines)
             body = self._prompt().body(request.body).to_bytes()
@@ -361,6 +367,7 @@ class Agent:
 
     async def delete(self) -> None:
         """Stop everything and forget it all."""
+        self.is_deleted = True
         if self._call is not None:
             self._call.abort()
         self._call = None

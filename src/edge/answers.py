@@ -21,6 +21,8 @@ _STATUS = {
     "queue_full": 429,
     "session_full": 507,
     "too_many_sockets": 503,
+    "bad_log": 422,
+    "gone": 410,
     "internal": 500,
     "corrupt_log": 500,
 }

@@ -92,11 +92,18 @@ def label(headers: Any, access: Access) -> None:
     headers.delete("sec-websocket-protocol")
     if isinstance(protocols, str) and offered(protocols)[1]:
         headers.set("sec-websocket-protocol", PROTOCOL)
-    headers.set(LABEL, f"{access.scope} {access.expires}")
+    headers.set(LABEL, f"{access.scope} {access.expires} {access.agent}")
 
 
 def labelled(headers: Any) -> tuple[str, int]:
     """The scope that a request has in a session, and when that ends in ms (0: never). Without a label: none."""
     found = headers.get(LABEL)
-    scope, _, expires = found.partition(" ") if isinstance(found, str) else ("", "", "")
-    return scope, int(expires or "0")
+    scope, expires, _ = found.split(" ") if isinstance(found, str) else ("", "0", "")
+    return scope, int(expires)
+
+
+def reaches(headers: Any, agent: str) -> bool:
+    """Whether the maker of a request to one session may touch another agent's as well."""
+    found = headers.get(LABEL)
+    name = found.split(" ")[2] if isinstance(found, str) else ""
+    return Access(agent=name, scope="admin", expires=0).covers(agent)

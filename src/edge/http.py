@@ -89,7 +89,7 @@ class FetchTransport(httpx.AsyncBaseTransport):
         )
 
 
-async def body_of(request: Any) -> bytes:
+async def body_of(request: Any, limit: int = MAX_BODY_BYTES) -> bytes:
     """A request's body, of which no more is kept than any body may be long, and not much more read.
 
     Raises:
@@ -99,17 +99,17 @@ async def body_of(request: Any) -> bytes:
     try:
         async for chunk in stream:
             size += len(chunk)
-            if size > MAX_BODY_BYTES * BODY_READ_ON:
+            if size > limit * BODY_READ_ON:
                 await stream.aclose()
                 break
-            if size > MAX_BODY_BYTES:
+            if size > limit:
                 body.clear()  # read on: an answer before the body's end would be lost with the connection
             else:
                 body += chunk
     except httpx.ReadError as error:
         raise Refused(code="bad_frame", message="the body broke off") from error
-    if size > MAX_BODY_BYTES:
-        raise Refused(code="too_large", message=f"{size} bytes", expected=f"at most {MAX_BODY_BYTES} bytes")
+    if size > limit:
+        raise Refused(code="too_large", message=f"{size} bytes", expected=f"at most {limit} bytes")
     return bytes(body)
 
 

@@ -19,20 +19,21 @@ def lying(store: Store) -> tuple[str, int]:
 
 
 def page(store: Store, seq: int, limit: int) -> list[Recorded]:
-    """Events after `seq`, about so many rows of them, up to the first row that cannot be read.
+    """Events after `seq`, as `Store.page` gives them, but only up to the first row that cannot be read.
 
     Raises:
         CorruptLog: that row is the next one.
     """
     found: list[Recorded] = []
-    for last, text in store.batches(seq, limit).items():
+    for last, text in store.batches(seq):
         try:
-            found += decode_row(last, text)
+            if len(found) < limit:
+                found += decode_row(last, text, after=seq, limit=limit - len(found))
         except CorruptLog:
             if not found:
                 raise
             break
-    return [recorded for recorded in found if recorded.seq > seq]
+    return found
 
 
 def opened(key: str) -> None:

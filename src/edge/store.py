@@ -4,8 +4,9 @@ Rows written are the bill, so events recorded together are one row, and no table
 several times the raw handle (measured), so the raw one is used.
 """
 
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pyodide.ffi import JsException
@@ -13,7 +14,8 @@ from pyodide.ffi import JsException
 from edge import pump
 from edge.prompts import KeptPrompt
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
-from edgeloop.errors import CorruptLog
+from edgeloop.copies import PART_CHARS, parts
+from edgeloop.errors import CorruptLog, Staged
 from edgeloop.events import Recorded
 from edgeloop.prompt import Prompt
 from edgeloop.state import State
@@ -33,12 +35,16 @@ MIGRATIONS = {
     ALTER TABLE snapshot ADD COLUMN tail BLOB;
     CREATE TABLE prompt (n INTEGER PRIMARY KEY, body BLOB NOT NULL);
     """,
+    3: """
+    CREATE TABLE message_packs (first TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE staging (kind TEXT, n INTEGER, body TEXT NOT NULL, PRIMARY KEY (kind, n)) WITHOUT ROWID;
+    """,
 }
 """SQL that lifts the schema to each version, applied in order, once, in one transaction with the version's record."""
 
-PART_CHARS = 400_000
-"""A row may hold 2 MB; a character is at most 4 bytes in UTF-8, so a longer batch is split, never cut."""
 BATCH_EVENTS = 64
+PAGE_CHARS = 400_000
+"""What is read of the log at a time, but for one event that is longer: as much as a row holds."""
 PAGE_EVENTS = 500
 SNAPSHOT_EVENTS = 64
 SNAPSHOT_CHARS = 64_000
@@ -56,6 +62,10 @@ class Store:
         self.sql = pump.new_sql(storage.sql)
         """What it has cost since this object came to life is in its `statements`, `rowsRead` and `rowsWritten`."""
         self.log = ""
+        self.origin = ""
+        self.cache = ""
+        """What providers route this conversation's prompts by, where a copy has it from its original."""
+        self._head = 0
         self._snapshot_seq = 0
         self._chars = 0
         """Of the log since the snapshot."""
@@ -71,14 +81,23 @@ class Store:
 
     def open(self) -> tuple[State | None, list[Recorded]]:
         """Bring the schema up to date and read the snapshot and the events after it (two statements on a wake)."""
+        found = self.prepare()
+        if "staging" in found:
+            raise Staged()
+        self.log, self.cache, self.origin = found["log"], found.get("cache", ""), found.get("origin", "")
+        state = decode_state(found["snapshot"]) if "snapshot" in found else None
+        self._snapshot_seq = state.seq if state else 0
+        events = self.after(self._snapshot_seq)
+        self._head = events[-1].seq if events else self._snapshot_seq
+        return state, events
+
+    def prepare(self) -> dict[str, str]:
+        """Bring the schema up to date; return what `meta` says, and the snapshot."""
         found = self._start()
         if int(found.get("schema", 0)) < max(MIGRATIONS):
             self._migrate(int(found.get("schema", 0)))
             found = self._start()
-        self.log = found["log"]
-        state = decode_state(found["snapshot"]) if "snapshot" in found else None
-        self._snapshot_seq = state.seq if state else 0
-        return state, self.after(self._snapshot_seq)
+        return found
 
     def _start(self) -> dict[str, str]:
         try:
@@ -101,49 +120,63 @@ class Store:
             piece = batch[start : start + BATCH_EVENTS]
             text = encode_batch(piece)
             self._chars += len(text)
-            for part, offset in enumerate(range(0, len(text), PART_CHARS)):
-                self.exec(
-                    "INSERT INTO log VALUES (?, ?, ?)",
-                    piece[-1].seq,
-                    part,
-                    text[offset : offset + PART_CHARS],
-                )
+            for part, body in enumerate(parts(text)):
+                self.exec("INSERT INTO log VALUES (?, ?, ?)", piece[-1].seq, part, body)
+        self._head = batch[-1].seq
         for recorded in batch:
             if recorded.event.kind == "user_message_received":
                 self.exec("INSERT INTO messages VALUES (?, ?)", recorded.event.id, recorded.seq)
 
-    def after(self, seq: int, limit: int | None = None) -> list[Recorded]:
-        """Events after `seq`, oldest first; with a limit, at least that many where there are (whole rows are read).
+    def after(self, seq: int) -> list[Recorded]:
+        """All events after `seq`, oldest first.
 
         Raises:
             CorruptLog: a row cannot be read.
         """
-        found: list[Recorded] = []
-        for last, text in self.batches(seq, limit).items():
-            found += decode_row(last, text)
-        return [recorded for recorded in found if recorded.seq > seq]
+        found = self.exec("SELECT seq, body FROM log WHERE seq > ? ORDER BY seq, part", seq)
+        return [recorded for last, text in _joined(found) for recorded in decode_row(last, text, after=seq)]
 
-    def batches(self, seq: int, limit: int | None = None) -> dict[int, str]:
-        """The stored text of the events after `seq` by the last one's `seq`; with a limit, of about that many rows."""
-        tail = "" if limit is None else f" LIMIT {int(limit)}"
-        found = self.exec(f"SELECT seq, body FROM log WHERE seq > ? ORDER BY seq, part{tail}", seq)
-        if limit is not None and len(found) == limit:
-            last = found[-1][0]
-            found = [row for row in found if row[0] < last]
-            found += self.exec("SELECT seq, body FROM log WHERE seq = ? ORDER BY part", last)
-        batches: dict[int, str] = {}
-        for last_seq, body in found:
-            batches[last_seq] = batches.get(last_seq, "") + body
-        return batches
+    def batches(self, seq: int) -> list[tuple[int, str]]:
+        """The stored batches from the one with the event after `seq` on, each with its last `seq`: about a row's worth."""
+        query = "SELECT seq, part, body FROM log WHERE seq > ? ORDER BY seq, part"
+        found = self.sql.read(PAGE_CHARS, query, seq).to_py()
+        if found:
+            last, part = found[-1][:2]
+            query = "SELECT seq, part, body FROM log WHERE seq = ? AND part > ? ORDER BY part"
+            found += self.exec(query, last, part)
+        return _joined((row[0], row[2]) for row in found)
+
+    def page(self, seq: int, limit: int) -> list[Recorded]:
+        """The first events after `seq`: at most `limit`, and about a row's worth.
+
+        Raises:
+            CorruptLog: a row cannot be read.
+        """
+        events: list[Recorded] = []
+        for last, text in self.batches(seq):
+            if len(events) < limit:
+                events += decode_row(last, text, after=seq, limit=limit - len(events))
+        return events
 
     def message(self, identifier: str) -> str | None:
         """The text recorded under a message id, or None."""
-        found = self.exec("SELECT seq FROM messages WHERE id = ?", identifier)
+        query = """
+            SELECT seq FROM messages WHERE id = ?1 UNION ALL
+            SELECT body ->> ('$."' || ?1 || '"') FROM
+            (SELECT body FROM message_packs WHERE first <= ?1 ORDER BY first DESC LIMIT 1)
+        """
+        found = [row[0] for row in self.exec(query, identifier) if isinstance(row[0], int)]
         if not found:
             return None
-        event = self.after(found[0][0] - 1, limit=1)[0].event
+        event = self.page(found[0] - 1, 1)[0].event
         assert event.kind == "user_message_received"
         return event.text
+
+    def message_ids(self, last: int) -> list[tuple[str, int]]:
+        """The ids of all messages up to event `last`, each with its `seq`."""
+        found = self.exec("SELECT id, seq FROM messages WHERE seq <= ?", last)
+        packs = [json.loads(row[0]) for row in self.exec("SELECT body FROM message_packs")]
+        return [(i, s) for i, s in [*found, *(pair for pack in packs for pair in pack.items())] if s <= last]
 
     def snapshot(self, state: State, prompt: KeptPrompt | None, *, ended: bool) -> None:
         """Store both, if a turn has `ended` or much has happened since the last time. Without a prompt the stored one stays."""
@@ -188,11 +221,9 @@ class Store:
         return KeptPrompt.restore(provider, upto, segments, tail)
 
     def _each(self, seq: int) -> Iterator[Recorded]:
-        while events := self.after(seq, limit=PAGE_EVENTS):
+        while seq < self._head and (events := self.page(seq, PAGE_EVENTS)):
             yield from events
             seq = events[-1].seq
-            if len(events) < PAGE_EVENTS:
-                return
 
     def recovery(self) -> tuple[int, int, str] | None:
         """The step, attempt and blocks that the pump last saved of a stream."""
@@ -205,13 +236,21 @@ class Store:
         await self._storage.deleteAll()
 
 
-def decode_row(seq: int, text: str) -> list[Recorded]:
-    """The events of a stored row that ends with `seq`.
+def decode_row(seq: int, text: str, *, after: int, limit: int | None = None) -> list[Recorded]:
+    """The events after `after` of a stored row that ends with `seq`, the first `limit` of them.
 
     Raises:
         CorruptLog: it cannot be read.
     """
     try:
-        return decode_batch(text)
+        return decode_batch(text, after=after, limit=limit)
     except CorruptLog as error:
         raise CorruptLog(str(error), seq=seq) from error
+
+
+def _joined(rows: Iterable[Any]) -> list[tuple[int, str]]:
+    """Batches from their rows, `last seq, part of the body`."""
+    batches: dict[int, list[str]] = {}
+    for seq, body in rows:
+        batches.setdefault(seq, []).append(body)
+    return [(seq, "".join(bodies)) for seq, bodies in batches.items()]

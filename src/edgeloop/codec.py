@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from itertools import islice
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,8 +39,8 @@ def encode_batch(batch: Iterable[Recorded]) -> str:
     return json.dumps([_record(recorded) for recorded in batch], ensure_ascii=False, separators=(",", ":"))
 
 
-def decode_batch(text: str) -> list[Recorded]:
-    """Decode one stored batch.
+def decode_batch(text: str, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
+    """Decode one stored batch; of a large one only what is asked for: the first `limit` events with a `seq` above `after`.
 
     Raises:
         CorruptLog: not what any known version wrote.
@@ -48,9 +49,36 @@ def decode_batch(text: str) -> list[Recorded]:
         batch = json.loads(text)
         if not isinstance(batch, list):
             raise CorruptLog(f"a stored batch is an array, not {type(batch).__name__}")
-        return [_recorded(record) for record in cast(list[Json], batch)]
+        wanted = (record for record in cast(list[Json], batch) if after == 0 or record["seq"] > after)
+        return [_recorded(record) for record in islice(wanted, limit)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptLog(f"a stored batch cannot be read: {error}") from error
+
+
+def decode_record(record: Json) -> Recorded:
+    """Decode one record from elsewhere, so to the letter.
+
+    Raises:
+        CorruptLog: not what any known version wrote.
+    """
+    if not all(type(record.get(name)) is int for name in ("v", "seq", "at")):
+        raise CorruptLog("v, seq and at are integers")
+    if set(record) - {"v", *Recorded.model_fields}:
+        raise CorruptLog("a field that is not part of a record")
+    try:
+        return _recorded(record)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptLog(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    """What is wrong, in a line and without the peer's own words."""
+    if not isinstance(error, ValidationError):
+        return type(error).__name__
+    first = error.errors(include_input=False, include_url=False)[0]
+    if first["type"] == "extra_forbidden":
+        return f"a field that is not part of {'.'.join(map(str, first['loc'][:-1]))}"
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def encode_state(state: State) -> str:

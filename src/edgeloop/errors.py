@@ -4,7 +4,8 @@
     ├── IllegalTransition   misuse: an event that the table does not list; the state is unchanged
     ├── CorruptLog          the stored log cannot be what we wrote: gap, unknown kind, unknown version
     └── Refused             the peer asked for something we do not do: code, message, what was expected
-        └── BadFrame        ... and it was not even a frame of the protocol
+        ├── BadFrame        ... and it was not even a frame of the protocol
+        └── Staged          ... of a session that is still being copied in
 
 Fields, not strings: `Refused` becomes an error frame or an HTTP error body as it is.
 """
@@ -46,3 +47,14 @@ class Refused(EdgeloopError):
 
 class BadFrame(Refused):
     """Not a frame of the protocol."""
+
+
+class Staged(Refused):
+    """The session is still being copied in: there is nothing to see yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            code="conflict",
+            message="a session is being copied into this agent",
+            expected="wait for its end, or delete the agent",
+        )

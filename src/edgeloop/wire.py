@@ -252,6 +252,8 @@ ErrorCode = Literal[
     "version",
     "hello_expected",
     "conflict",
+    "gone",
+    "bad_log",
     "unknown_call",
     "not_yours",
     "too_frequent",
@@ -305,6 +307,37 @@ class EventsPage(Frozen):
     head: int
 
 
+class Fork(Frozen):
+    """Body of `POST fork`: make the new agent `to` out of the events up to and with `at` (absent: all)."""
+
+    to: Id
+    at: int | None = Field(default=None, ge=1)
+
+
+class Forked(Frozen):
+    """Answer of `POST fork`: the new agent, its log and head."""
+
+    agent: str
+    log: str
+    head: int
+
+
+class Imported(Frozen):
+    """Answer of `POST import`: how many lines of the file were taken; send on from there. Once `done`, the log and its head."""
+
+    lines: int
+    done: bool = False
+    log: str | None = None
+    head: int | None = None
+
+
+class Origin(Frozen):
+    """Where a copied session is from: the first `seq` events of the log named `log`."""
+
+    log: str
+    seq: int
+
+
 class OpenCall(Frozen):
     """A call without a result; `runner` is absent while it waits for a client that has the tool."""
 
@@ -341,6 +374,7 @@ class StateView(Frozen):
     rows_read: int
     statements: int
     last_error: StepError | None = None
+    origin: Origin | None = None
 
 
 _client = TypeAdapter[ClientMessage](ClientFrame)
@@ -348,6 +382,7 @@ _decide = TypeAdapter(Decide)
 _autonomy = TypeAdapter(Autonomy)
 _server = TypeAdapter[Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame](ServerFrame)
 _post = TypeAdapter(PostMessage)
+_fork = TypeAdapter(Fork)
 
 
 def _explain(error: ValidationError) -> str:
@@ -495,6 +530,15 @@ def parse_autonomy(data: bytes) -> Autonomy:
         BadFrame: as `parse_client_frame`.
     """
     return _parse(_autonomy, data, MAX_AUTONOMY_BYTES, 'a JSON object like {"mode": "edit", "rules": []}')
+
+
+def parse_fork(data: bytes) -> Fork:
+    """Parse the body of `POST fork`.
+
+    Raises:
+        BadFrame: as `parse_client_frame`.
+    """
+    return _parse(_fork, data, MAX_FRAME_BYTES, 'a JSON object like {"to": "name", "at": 12}')
 
 
 def parse_server_frame(

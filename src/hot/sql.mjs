@@ -13,9 +13,25 @@ export class Sql {
 
   /** Run one statement; its rows as arrays. */
   exec(statement, ...binds) {
-    this.statements += 1;
     const cursor = this.#sql.exec(statement, ...binds);
-    const rows = cursor.raw().toArray();
+    return this.#counted(cursor, cursor.raw().toArray());
+  }
+
+  /** Run a query and stop with the row by which the texts of the last column have reached `chars`: no more is ever held. */
+  read(chars, query, ...binds) {
+    const cursor = this.#sql.exec(query, ...binds);
+    const rows = [];
+    let held = 0;
+    for (const row of cursor.raw()) {
+      rows.push(row);
+      held += row.at(-1).length;
+      if (held >= chars) break;
+    }
+    return this.#counted(cursor, rows);
+  }
+
+  #counted(cursor, rows) {
+    this.statements += 1;
     // Only now: a cursor counts as it goes.
     this.rowsRead += cursor.rowsRead;
     this.rowsWritten += cursor.rowsWritten;
