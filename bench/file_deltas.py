@@ -1,8 +1,8 @@
 """`make bench-file-deltas`: what a session's file results weigh in tokens and bytes, with and without what it holds already.
 
 A scripted session on a copy of this repository's own sources: a survey (a listing, searches, eight files read whole), then three
-rounds of looking around again, reading four files, editing them and reading them after; in each round somebody else changes two of
-them in between. Counts only, so they are the same on every machine.
+rounds of looking around again, reading four files, editing them and reading them after; in each round somebody else changes two
+of them in between. Counts only, so they are the same on every machine.
 """
 
 import json
@@ -52,7 +52,7 @@ class Weights:
 
 
 class Script:
-    """One run of the session; `holding` false asks for the full text each time, as a client that remembers nothing would give it."""
+    """One run of the session; `holding` false asks for the full text each time, as a client without memory gives it."""
 
     def __init__(self, place: Path, *, holding: bool) -> None:
         self.weights, self.repeats = Weights(), Weights()

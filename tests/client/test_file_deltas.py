@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from edgeloop_client.contents import Contents, content_hash
+from edgeloop_client.contents import content_hash
 from edgeloop_client.errors import ToolError, ToolTimeout
-from edgeloop_client.held import Held
 from edgeloop_client.hot import count_tokens
 from edgeloop_client.tools import LOCAL_TOOLS, disk
-from edgeloop_client.tools.base import Cancel, Workspace, to_json
-from edgeloop_client.tools.root import Root
+from edgeloop_client.tools.base import Cancel, to_json
+from tests.support.workspace import workspace_in
 
 Json = dict[str, Any]
 LONG = [f"line {number} of the file, with words enough to be worth a diff\n" for number in range(1, 61)]
@@ -35,8 +34,7 @@ class Session:
 
     def restart(self) -> None:
         """A client that starts anew knows what the log says."""
-        held = Held(Contents(self.home / "versions"))
-        self.workspace = Workspace(root=Root(self.root), outputs=self.home / "outputs", held=held)
+        self.workspace = workspace_in(self.root, self.home)
         for seq, name, arguments, content in self.log:
             self._see(seq, name, arguments, content)
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop_client.contents import Contents
 from edgeloop_client.errors import ToolError
-from edgeloop_client.held import Held
 from edgeloop_client.model.conversation import (
     Answered,
     Asked,
@@ -25,8 +23,8 @@ from edgeloop_client.model.conversation import (
 from edgeloop_client.model.scenarios.findings import Findings, distinctive_words, speaks_of
 from edgeloop_client.model.scenarios.survey import MAX_PAGES, MAX_READS, survey
 from edgeloop_client.tools import LOCAL_TOOLS
-from edgeloop_client.tools.base import Cancel, Workspace, to_json
-from edgeloop_client.tools.root import Root
+from edgeloop_client.tools.base import Cancel, to_json
+from tests.support.workspace import workspace_in
 
 Runner = Callable[[Call], tuple[str, bool]]
 NAMES = ("list_files", "read_file", "search")
@@ -72,11 +70,7 @@ class Talk:
 
 def tools_in(directory: Path) -> Runner:
     """The client's own tools, in a directory."""
-    workspace = Workspace(
-        root=Root(directory),
-        outputs=directory.parent / "outputs",
-        held=Held(Contents(directory.parent / "versions")),
-    )
+    workspace = workspace_in(directory, directory.parent)
 
     def run(call: Call) -> tuple[str, bool]:
         tool = LOCAL_TOOLS[call.name]

@@ -11,13 +11,11 @@ import pytest_asyncio
 
 from edgeloop.limits import MAX_RESULT_BYTES
 from edgeloop.wire import ToolResult
-from edgeloop_client.contents import Contents
-from edgeloop_client.held import Held
 from edgeloop_client.journal import Journal
 from edgeloop_client.runner import Assignment, Runner
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
-from edgeloop_client.tools.root import Root
 from tests.client.conftest import Doings, Person
+from tests.support.workspace import workspace_in
 
 
 @dataclass
@@ -55,9 +53,7 @@ async def bench(tmp_path: Path) -> AsyncGenerator[Bench]:
         "broken": Tool(name="broken", description="", arguments=Arguments, effect="mutate", run=broken),
     }
     runner = Runner(
-        workspace=Workspace(
-            root=Root(tmp_path), outputs=tmp_path / "outputs", held=Held(Contents(tmp_path / "versions"))
-        ),
+        workspace=workspace_in(tmp_path, tmp_path),
         tools=doings.tools() | more,
         asker=person,
         journal=journal,

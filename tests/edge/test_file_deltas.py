@@ -1,4 +1,4 @@
-"""Files in a real session: the person's client, their directory, the real Worker; the transcript shows which versions were seen."""
+"""Files in a real session: the person's client, their directory, the real Worker; the transcript shows the versions seen."""
 
 import asyncio
 import io

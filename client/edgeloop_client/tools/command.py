@@ -57,8 +57,12 @@ def run_command(workspace: Workspace, arguments: RunCommand, cancel: Cancel) -> 
     """Run a command to its end or its deadline.
 
     Raises:
+        ToolError: it could not be started.
         ToolTimeout: ended at its deadline, or cancelled; the text holds its output so far.
     """
+    if "\0" in arguments.command:
+        raise ToolError("the command holds a NUL; expected text that a shell can be given")
+    workspace.root.check()
     _drop_old(workspace.outputs)
     ref = secrets.token_hex(8)
     path = workspace.outputs / ref
@@ -66,7 +70,11 @@ def run_command(workspace: Workspace, arguments: RunCommand, cancel: Cancel) -> 
     with open(
         os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+b", buffering=0
     ) as kept:
-        ended = _run(arguments, workspace.root.directory, kept.fileno(), cancel)
+        try:
+            ended = _run(arguments, workspace.root.directory, kept.fileno(), cancel)
+        except OSError as error:
+            path.unlink()
+            raise ToolError(f"the command could not be started: {error.strerror}") from error
         shown = _shown(kept.fileno(), ended, ref)
     whole = ended.kept <= MAX_SHOWN
     if whole:

@@ -52,7 +52,7 @@ def edit_file(workspace: Workspace, arguments: EditFile, cancel: Cancel) -> Outp
             merged, or a base nobody knows; nothing was changed.
     """
     make = partial(edited, edits=arguments.edits, path=arguments.path)
-    with workspace.root.place(arguments.path) as place, workspace.locks.of(place.path):
+    with workspace.root.place(arguments.path, writes=True) as place, workspace.locks.of(place.path):
         version = current(place, arguments.path)
         if version is None:
             raise _gone(arguments.path)
@@ -70,7 +70,8 @@ def write_file(workspace: Workspace, arguments: WriteFile, cancel: Cancel) -> Ou
     if len(content) > MAX_CONTENT:
         raise ToolError(f"{len(content)} bytes; expected at most {MAX_CONTENT} in one call")
     make = arguments.base_hash is None
-    with workspace.root.place(arguments.path, make_parents=make) as place, workspace.locks.of(place.path):
+    walk = workspace.root.place(arguments.path, writes=True, make_parents=make)
+    with walk as place, workspace.locks.of(place.path):
         version = current(place, arguments.path)
         if version is None and not make:
             raise _gone(arguments.path)

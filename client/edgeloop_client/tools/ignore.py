@@ -4,6 +4,7 @@ The nearest file that has an opinion decides, as git does. Files outside the wal
 """
 
 import os
+import re
 from dataclasses import dataclass
 
 from pathspec import GitIgnoreSpec
@@ -12,7 +13,9 @@ from edgeloop_client.errors import ToolError
 from edgeloop_client.tools.root import open_regular
 
 ALWAYS = frozenset({".git"})
-MAX_IGNORE_FILE = 1 << 20
+MAX_IGNORE_FILE = 128 * 1024
+MAX_WILDCARDS = 3
+_WILDCARD = re.compile(r"\*+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,21 @@ class Ignore:
         return False
 
 
+def parse_rule(rule: str) -> GitIgnoreSpec:
+    """One line of a `.gitignore`.
+
+    Raises:
+        ValueError: no rule, or one with so many wildcards that trying them all could take minutes: `re` holds every thread
+            meanwhile.
+    """
+    if len(_WILDCARD.findall(rule)) > MAX_WILDCARDS:
+        raise ValueError(f"expected at most {MAX_WILDCARDS} wildcards")
+    try:
+        return GitIgnoreSpec.from_lines([rule])
+    except re.error as error:
+        raise ValueError(str(error)) from error
+
+
 def _read(descriptor: int, path: str) -> GitIgnoreSpec | None:
     try:
         file = open_regular(".gitignore", descriptor, shown=f"{path}.gitignore")
@@ -45,8 +63,17 @@ def _read(descriptor: int, path: str) -> GitIgnoreSpec | None:
         return None
     try:
         lines = os.read(file, MAX_IGNORE_FILE).decode("utf-8", "replace").splitlines()
-        return GitIgnoreSpec.from_lines(lines)
-    except (OSError, ValueError):
+    except OSError:
         return None  # rules that cannot be read ignore nothing
     finally:
         os.close(file)
+    return GitIgnoreSpec.from_lines(line for line in lines if _is_rule(line))
+
+
+def _is_rule(line: str) -> bool:
+    """Whether a line can be used: git passes over a bad one alone, too."""
+    try:
+        parse_rule(line)
+    except ValueError:
+        return False
+    return True

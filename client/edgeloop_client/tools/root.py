@@ -8,6 +8,7 @@ Knows nothing of what is done with the file.
 import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,13 +50,13 @@ class Root:
             raise ToolError(f"{directory}: {error.strerror}; expected a directory") from error
 
     @contextmanager
-    def place(self, path: str, *, make_parents: bool = False) -> Generator[Place]:
+    def place(self, path: str, *, writes: bool = False, make_parents: bool = False) -> Generator[Place]:
         """Walk to a path; the place's descriptor is open inside the `with`.
 
         Raises:
-            ToolError: it leads outside the directory, or through something that is not a directory.
+            ToolError: it leads outside the directory, through something that is not a directory, or (to write) into `.git`.
         """
-        walk = _Walk(self, path, make_parents)
+        walk = _Walk(self, path, writes, make_parents)
         try:
             yield walk.run()
         finally:
@@ -92,6 +93,17 @@ class Root:
             finally:
                 os.close(descriptor)
 
+    def check(self) -> None:
+        """Raise:
+        ToolError: the directory's name leads elsewhere by now, or nowhere.
+        """
+        try:
+            same = os.path.samestat(os.stat(self.directory), os.fstat(self._descriptor))
+        except OSError:
+            same = False
+        if not same:
+            raise ToolError(f"the directory {str(self.directory)!r} was moved or deleted; nothing was run")
+
     def duplicate(self) -> int:
         """A descriptor of the root that the caller closes."""
         return os.dup(self._descriptor)
@@ -123,6 +135,15 @@ def kind_of(mode: int) -> str:
         if test(mode):
             return word
     return "something unknown"
+
+
+def is_git(name: str) -> bool:
+    """Whether a file system may take a name for `.git`: it may fold case and drop marks, dots and blanks.
+
+    What lies there is run by git (hooks, settings), so that writing it would be to run a command.
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in folded if unicodedata.category(c) != "Cf").rstrip(". ") == ".git"
 
 
 _KINDS = (
@@ -158,9 +179,10 @@ def _is_unicode(path: str) -> bool:
 class _Walk:
     """One walk from the root: a stack of open directories, and the components still to go."""
 
-    def __init__(self, root: Root, path: str, make_parents: bool) -> None:
+    def __init__(self, root: Root, path: str, writes: bool, make_parents: bool) -> None:
         self._root = root
         self._shown = path
+        self._writes = writes
         self._make_parents = make_parents
         self._stack = [root.duplicate()]
         self._names: list[str] = []
@@ -182,7 +204,8 @@ class _Walk:
             target = self._link(name)
             if target is not None:
                 self._todo = self._components(target) + self._todo
-            elif self._todo:
+                continue
+            if self._todo:
                 self._down(name)
             else:
                 return Place(parent=self._stack[-1], name=name, path="/".join([*self._names, name]))
@@ -193,7 +216,10 @@ class _Walk:
             raise ToolError(f"not a path: expected at most {MAX_PATH} characters of Unicode and no NUL")
         if path.startswith("/"):
             path = self._inside(path)
-        return [part for part in path.split("/") if part not in ("", ".")]
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if self._writes and any(map(is_git, parts)):
+            raise ToolError(f"{self._shown!r} lies in .git, which no tool writes; expected another path")
+        return parts
 
     def _inside(self, path: str) -> str:
         """An absolute path as seen from the root, if it names something under it."""

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from edgeloop_client.errors import ToolError
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
+from edgeloop_client.tools.ignore import parse_rule
 from edgeloop_client.tools.root import kind_of, open_regular
 from edgeloop_client.tools.walk import Found, LeftOut, walk
 
@@ -136,7 +137,7 @@ def _texts(
 
 def _glob(glob: str | None) -> GitIgnoreSpec | None:
     try:
-        return None if glob is None else GitIgnoreSpec.from_lines([glob])
+        return None if glob is None else parse_rule(glob)
     except ValueError as error:
         raise ToolError(f"not a glob: {error}") from error
 

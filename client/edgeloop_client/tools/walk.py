@@ -67,7 +67,8 @@ def _walk(
     descriptor: int, prefix: str, ignore: Ignore, cancel: Cancel, left_out: LeftOut, depth: int
 ) -> Iterator[Found]:
     ignore = ignore.within(descriptor, prefix)
-    for name, status in _entries(descriptor, prefix, cancel, left_out):
+    for name, status in _entries(descriptor, prefix, left_out):
+        cancel.check()
         path = prefix + name
         directory = stat.S_ISDIR(status.st_mode)
         if ignore.ignores(path, name, directory=directory):
@@ -100,10 +101,7 @@ def _enter(
         os.close(descriptor)
 
 
-def _entries(
-    descriptor: int, prefix: str, cancel: Cancel, left_out: LeftOut
-) -> Iterator[tuple[str, os.stat_result]]:
-    cancel.check()
+def _entries(descriptor: int, prefix: str, left_out: LeftOut) -> Iterator[tuple[str, os.stat_result]]:
     try:
         with os.scandir(descriptor) as entries:
             names = [entry.name for entry in entries]
