@@ -42,9 +42,11 @@ in [access](design/access.md). Without a configured token or signing key everyth
 1. Open `GET /v1/agents/{{id}}/ws`. An agent is made by its first use; `id` matches `{id}`.
 2. Send `hello` with the cursor `after`: the last `seq` you hold. Anything else before it is refused with
    `hello_expected`; a second `hello` changes nothing.
-3. Receive `welcome`, then `events` with all that you lack, then one `synced`. What follows is live.
+3. Receive `welcome`, then `events` with all that you lack, then one `synced`. What follows is live. Where much is missed it
+   comes in pages: a page ends with `more`; fold it, and ask for the following one with `next`.
 4. If `welcome.reset` is true your cursor was of no use: drop what you hold, all events follow from 1.
-5. Run what `welcome.pending` lists, and every `tool_started` whose `runner` is you; send a `tool_result` with the same `epoch`.
+5. Once `synced`, run the open calls whose last `tool_started` names you as `runner`; from then on every such call as it comes.
+   Send a `tool_result` with the same `epoch`.
 6. On a lost connection come back with the cursor, and with `position` for the block that was being streamed.
 
 Rules:
@@ -53,6 +55,11 @@ Rules:
   Unknown fields and tags are refused.
 * Everything a client sends is safe to repeat: a message by its `id`, a result by its call. What was recorded before is
   answered with `duplicate`; another content under the same id is a `conflict`.
+* A client that numbers its commands (`producer`: n from 1 in an epoch that is above those of its earlier lives) gets one
+  answer to each, after the events it made: `ack`, or an `error` with its number. A number taken before is acknowledged and
+  ignored; one too high is answered with `gap` and not applied; one of an older epoch is `fenced`. After a loss
+  `welcome.acked` says what was taken; send the rest again, under the same numbers, after `synced`. After a `gap` that you
+  cannot fill, or when `acked` is less than you were told before, begin a higher epoch and number what is unanswered from 1.
 * Disconnecting is not stopping. `stop` is a command of its own, and keeps what was said.
 * A message sent while the agent works is delivered at its next step; it is never refused as busy.
 * A new connection of the same client replaces the older one.
@@ -97,6 +104,8 @@ ERRORS = {
     "gone": "the events after this cursor are no longer kept; `expected` names the first that are",
     "bad_log": "not a file of a session, or not a whole one; `message` names the line and the `seq`",
     "unknown_call": "no such call, or no question about it",
+    "unknown_tools": "the session does not hold the tools of this digest: send `hello` with the tools in full",
+    "fenced": "a later life of this client numbers its commands in a higher epoch",
     "not_yours": "the call is assigned to another client or epoch",
     "too_frequent": "too many frames at once: this one and those right behind it were not taken",
     "too_many_sockets": "the agent has as many sockets as it may: come back later",
@@ -134,7 +143,12 @@ _STARTED = {"kind": "tool_started", "call": "4.1", "runner": "laptop", "epoch": 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Hello": {"v": wire.PROTOCOL_VERSION, "client": "laptop", "after": 17, "log": "Jx3kPq", "tools": [_TOOL]},
-    "SendMessage": {"id": "m-8f3a", "text": "How many tests are there?"},
+    "Next": {"after": 19},
+    "SendMessage": {
+        "producer": {"epoch": 1795254000000, "n": 5},
+        "id": "m-8f3a",
+        "text": "How many tests are there?",
+    },
     "ToolResult": {"call": "4.1", "epoch": 1, "outcome": "ok", "content": "print('hello')", "ms": 12},
     "Decide": {"call": "4.1", "allow": True, "scope": "session"},
     "Autonomy": {"mode": "edit", "rules": [_RULE]},
@@ -144,12 +158,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "agent": "demo",
         "log": "Jx3kPq",
         "head": 21,
-        "questions": [_QUESTION],
+        "acked": 4,
     },
     "Events": {"events": [{"seq": 18, "at": 1795254000123, "event": _STARTED}]},
+    "More": {"seq": 19},
     "Synced": {"seq": 21},
     "Delta": {"step": 4, "attempt": 1, "block": 0, "kind": "text", "off": 12, "text": "there are "},
     "CallOpened": {"step": 4, "attempt": 1, "block": 1, "name": "read_file"},
+    "Ack": {"epoch": 1795254000000, "n": 5},
+    "NumberGap": {"epoch": 1795254000000, "expected": 4},
     "Duplicate": {"ref": "m-8f3a"},
     "ErrorFrame": {
         "code": "conflict",
@@ -179,7 +196,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "turns": 1,
         "mode": "ask",
         "calls": [{"call": "4.1", "name": "read_file", "runner": "laptop"}],
-        "questions": [],
+        "questions": [_QUESTION],
         "queued": 0,
         "usage": _USAGE,
         "message_tokens": 3_500,
@@ -191,6 +208,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "BlockStreamed": {"step": 4, "block": 0, "type": "text", "bytes": 22, "tokens": 5},
     "Accepted": {"of": "tool_finished", "ref": "4.1", "tokens": 6},
+    "ToolsTaken": {"client": "laptop", "digest": "9b1f0c3f6a7e4d2b8c5a1e0f7d6c3b2a"},
     "ConfigChanged": {"provider": "anthropic", "model": "m", "system": "You are an agent."},
     "ToolsDeclared": {"client": "laptop", "tools": [{"place": "client", "spec": _TOOL}]},
     "AutonomyChanged": {"mode": "edit", "rules": [_RULE], "client": "laptop"},
@@ -258,7 +276,7 @@ def protocol() -> str:
         message=f"{limits.MAX_MESSAGE_BYTES:,}",
         id="^[A-Za-z0-9._:-]{1,128}$",
     )
-    log = [*members(events.Event), wire.BlockStreamed, wire.Accepted]
+    log = [*members(events.Event), wire.BlockStreamed, wire.Accepted, wire.ToolsTaken]
     parts = [
         header,
         _section("## Client to session", members(wire.ClientFrame)),
@@ -280,7 +298,7 @@ def protocol() -> str:
         ),
         _errors(),
         "## Events of the log\n\nIn a frame each is wrapped as `{seq, at, event}`; `at` is in ms since the epoch. ",
-        "The last two are short forms that stand for an event whose content you hold.\n\n",
+        "Fields of their default value are left out. The last three are short forms: their content is held by you.\n\n",
         _section("", log),
         _section("## Parts of frames and events", _nested()),
     ]

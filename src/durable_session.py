@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,26 +32,37 @@ from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import CorruptLog, Refused, Staged
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
-from edgeloop.sync import missed_frames, streaming_frames
+from edgeloop.sync import (
+    ClientCommand,
+    Declare,
+    Deed,
+    Greet,
+    Heard,
+    Known,
+    Page,
+    SessionEnd,
+    Take,
+    Tell,
+    answered,
+    refused,
+    welcome,
+)
 from edgeloop.wire import (
-    PROTOCOL_VERSION,
     Autonomy,
     Decide,
     Duplicate,
     EventsPage,
     Forked,
     Hello,
+    Next,
     OpenCall,
     Origin,
-    PendingCall,
     Posted,
     Question,
     SendMessage,
     StateView,
     Stop,
-    Synced,
     ToolResult,
-    Welcome,
     needed_for,
     parse_autonomy,
     parse_client_frame,
@@ -63,6 +75,7 @@ from edgeloop.wire import (
 PAGE_EVENTS = 500
 IMPORT_BYTES = 32 << 20
 """A piece of a file may be one line, and a line one event with all that a model said."""
+NOTHING_KNOWN = Known(log="", head=0, tools_digest="", last=None)
 
 _admission = Admission()
 """Of all sessions of this isolate."""
@@ -137,7 +150,7 @@ class DurableSession(DurableObject):
                 seq, known = self._agent().set_autonomy(autonomy, None)
                 return json_answer(Posted(seq=seq, duplicate=known).model_dump_json())
             case ("POST", "stop"):
-                seq, nothing = self._agent().stop(None)
+                seq, nothing = self._agent().stop(Stop(), None)
                 return json_answer(Posted(seq=seq, duplicate=nothing).model_dump_json())
             case ("GET", "state"):
                 return json_answer(self._state())
@@ -317,16 +330,14 @@ class DurableSession(DurableObject):
                 self._turn_out(ws, Refused(code="expired", message=EXPIRED, expected="a new token"))
                 return
             frame = parse_client_frame(message)
-            check(peer.scope, needed_for(frame), ref=ref_of(frame))
-            if isinstance(frame, Hello):
-                if not peer.is_known:
-                    self._hello(ws, frame)
-                return
-            if not peer.is_known:
-                raise Refused(
-                    code="hello_expected", message=f"{frame.t} before hello", expected="hello first"
-                )
-            self._command(ws, frame, peer.client)
+            if isinstance(frame, Hello | Next):
+                check(peer.scope, needed_for(frame))
+            client = frame.client if isinstance(frame, Hello) else peer.client
+            # Before its handshake a socket costs no look at the log.
+            known = self._agent().known(client) if client else NOTHING_KNOWN
+            end, deeds = peer.end.receive(frame, known)
+            for deed in deeds:
+                end = self._do(ws, end, deed)
 
     @contextlib.contextmanager
     def _owned(self, ws: Any) -> Generator[None]:
@@ -357,66 +368,65 @@ class DurableSession(DurableObject):
         self._left(ws)
         sockets.close(ws, POLICY, error.message)
 
-    def _command(
-        self, ws: Any, frame: SendMessage | ToolResult | Decide | Autonomy | Stop, client: str
-    ) -> None:
+    def _do(self, ws: Any, end: SessionEnd, deed: Deed) -> SessionEnd:
+        """Do what the sync asks for; the socket's end after it."""
         agent = self._agent()
-        match frame:
-            case SendMessage():
-                _, known = agent.message(frame, client, ws)
-                if known:
-                    sockets.send(ws, Duplicate(ref=frame.id).model_dump_json())
-            case ToolResult():
-                if not agent.result(frame, client, ws):
-                    sockets.send(ws, Duplicate(ref=frame.call).model_dump_json())
-            case Decide():
-                if agent.decide(frame, client)[1]:
-                    sockets.send(ws, Duplicate(ref=frame.call).model_dump_json())
-            case Autonomy():
-                agent.set_autonomy(frame, client)
-            case Stop():
-                agent.stop(client)
+        match deed:
+            case Declare():
+                tools = deed.tools if deed.tools is not None else agent.state.local_tools
+                agent.record(agent.declare(end.client, tools))
+            case Heard():
+                agent.heard(end.client, deed.number)
+            case Greet():
+                sockets.attach(ws, replace(peer_of(ws), end=end))
+                sockets.tell(ws, welcome(deed.hello, agent.known(end.client), agent.name))
+            case Page():
+                return self._page(ws, end, deed)
+            case Take():
+                for further in self._take(ws, deed.command, end.client):
+                    self._do(ws, end, further)
+            case Tell():
+                sockets.tell(ws, deed.frame)
+        return end
 
-    def _hello(self, ws: Any, hello: Hello) -> None:
-        """Welcome, what was missed, `synced`, the block being streamed, live: in one go, so that nothing falls between."""
+    def _page(self, ws: Any, end: SessionEnd, asked: Page) -> SessionEnd:
+        """A page of what was missed; with the last one the socket is live, in one go, so that nothing falls between."""
         agent = self._agent()
-        if hello.tools is not None:
-            agent.record(agent.declare(hello.client, hello.tools))
         head = agent.state.seq
-        reset = hello.after > head or (hello.log not in (None, agent.store.log) and hello.after > 0)
-        welcome = Welcome(
-            v=PROTOCOL_VERSION,
-            agent=agent.name,
-            log=agent.store.log,
-            head=head,
-            reset=reset,
-            pending=self._pending(agent, hello.client),
-            questions=self._questions(agent),
-        )
-        sockets.send(ws, welcome.model_dump_json(exclude_none=True))
-        position = None if reset else hello.position
-        for frame in missed_frames(agent.store.after(0 if reset else hello.after), position):
+        batches = agent.store.batches(asked.after) if asked.after < head else []
+        end, frames = end.page(asked, batches, head, agent.streaming())
+        for frame in frames:
             sockets.send(ws, frame)
-        sockets.send(ws, Synced(seq=head).model_dump_json())
-        call, blocks = agent.partial()
-        if call is not None:
-            for frame in streaming_frames(call.reader.step, call.reader.attempt, blocks, position):
-                sockets.send(ws, frame)
-        agent.sockets.join(ws, hello.client, hello.tools is not None)
-        agent.record([])
+        if end.phase == "live":
+            agent.sockets.join(ws, end)
+            agent.record([])
+        return end
 
-    def _pending(self, agent: Agent, client: str) -> tuple[PendingCall, ...]:
-        running = [call for call in agent.state.open_calls if call.runner == client]
-        return tuple(
-            PendingCall(
-                call=call.call,
-                epoch=call.epoch,
-                name=call.name,
-                arguments=call.arguments,
-                deadline_ms=tool.spec.deadline_ms if (tool := agent.state.tool(call.name)) else 0,
-            )
-            for call in running
-        )
+    def _take(self, ws: Any, command: ClientCommand, client: str) -> list[Deed]:
+        try:
+            known = self._apply(ws, command, client)
+        except Refused as error:
+            return refused(command, error_frame(error))
+        if known is not None and command.producer is None:
+            sockets.tell(ws, Duplicate(ref=known))
+        return answered(command)
+
+    def _apply(self, ws: Any, command: ClientCommand, client: str) -> str | None:
+        """Apply a command; what it is about, where that was recorded before."""
+        agent = self._agent()
+        check(peer_of(ws).scope, needed_for(command), ref=ref_of(command))
+        match command:
+            case SendMessage():
+                return command.id if agent.message(command, client, ws)[1] else None
+            case ToolResult():
+                return command.call if not agent.result(command, client, ws) else None
+            case Decide():
+                return command.call if agent.decide(command, client)[1] else None
+            case Autonomy():
+                agent.set_autonomy(command, client)
+            case Stop():
+                agent.stop(command, client)
+        return None
 
     def _questions(self, agent: Agent) -> tuple[Question, ...]:
         return tuple(

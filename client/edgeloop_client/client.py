@@ -19,7 +19,7 @@ from edgeloop.events import (
     ToolStarted,
     UserMessageReceived,
 )
-from edgeloop.wire import Autonomy, ErrorFrame, PendingCall, SendMessage, Welcome
+from edgeloop.wire import Autonomy, ErrorFrame, SendMessage, Welcome
 from edgeloop_client.connection import Connection
 from edgeloop_client.contents import Contents
 from edgeloop_client.endpoint import Endpoint
@@ -64,6 +64,8 @@ class Client:
         self.connection = Connection(
             endpoint,
             client=self._identity.client,
+            epoch=self._identity.epoch,
+            keep_epoch=self._identity.keep_epoch,
             listener=self,
             tools=tuple(tool.spec for tool in tools.values()) if root is not None else None,
         )
@@ -86,7 +88,6 @@ class Client:
         self._word: Autonomy | None = None
         self._history = history
         self._live = False
-        self._pending: tuple[PendingCall, ...] = ()
         self._caught_up = asyncio.Event()
         self._over = asyncio.Event()
         self._failure: ClientError | None = None
@@ -188,10 +189,9 @@ class Client:
             self._over.set()
 
     def welcomed(self, welcome: Welcome) -> None:
-        """Note the calls that were assigned before: whether a person allowed them is in the missed events."""
+        """Tell the runner whose calls they are."""
         if self._runner is not None:
             self._runner.belongs_to(welcome.log)
-        self._pending = welcome.pending
 
     def synced(self) -> None:
         """Take up the calls that were assigned before; from here on everything is live."""
@@ -200,7 +200,7 @@ class Client:
         if self._history and not self._caught_up.is_set():
             self.screen.history(self.connection.view, runs_tools=self._runner is not None)
         self._caught_up.set()
-        for call in self._pending:
+        for call in self.connection.view.assigned(self._identity.client):
             self._assign(call.call, call.epoch)
         self._questions.update(self.connection.view)
         if self.turn.message is None and self.connection.view.phase == "idle":

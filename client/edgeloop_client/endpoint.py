@@ -89,6 +89,11 @@ class Endpoint:
                 )
             case "not_found":
                 return NotFound(f"{self.base}: {text}", next_step="check --url and the agent's id")
+            case "fenced":
+                return ClientError(
+                    f"{self.base}: {text}",
+                    next_step="another process, or a machine with a copy of this home, goes on as this client",
+                )
             case "conflict" | "corrupt_log" | "bad_log" | "gone":
                 return ClientError(f"{self.base}: {text}")
             case _:

@@ -33,6 +33,7 @@ from edgeloop.events import (
     Timing,
     ToolCallCompleted,
     ToolFinished,
+    ToolsDeclared,
     ToolStarted,
     TurnFinished,
     Usage,
@@ -40,24 +41,27 @@ from edgeloop.events import (
 )
 from edgeloop.session import add_usage
 from edgeloop.state import TRANSITIONS, Phase
+from edgeloop.sync import Cursor
+from edgeloop.tools import PlacedTool, ToolSpec, digest
 from edgeloop.wire import (
     Accepted,
     BlockStreamed,
     CallOpened,
     Delta,
-    Duplicate,
-    ErrorFrame,
     Events,
+    More,
     SendMessage,
+    ServerMessage,
     StreamPosition,
     Synced,
     ToolResult,
+    ToolsTaken,
     Welcome,
     WireEvent,
 )
 from edgeloop_client.errors import Gap
 
-Frame = Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame
+Frame = ServerMessage
 CallEvent = ToolCallCompleted | CallJudged | ApprovalDecided | ToolStarted | ToolFinished
 Where = tuple[int, int, int]
 """Step, attempt and block."""
@@ -178,6 +182,8 @@ class View:
     _sent: dict[str, SendMessage | ToolResult] = field(
         default_factory=lambda: dict[str, SendMessage | ToolResult](), compare=False
     )
+    local_tools: tuple[ToolSpec, ...] = field(default=(), compare=False)
+    """What this client runs: their declaration may come back as `tools_taken` alone."""
 
     @classmethod
     def from_events(cls, log: str, events: Iterable[Recorded]) -> "View":
@@ -211,6 +217,15 @@ class View:
             step=step, attempt=attempt, block=block, off=len(self.live[self._streamed].text)
         )
 
+    @property
+    def cursor(self) -> Cursor:
+        """What is held, as the sync needs it."""
+        return Cursor(log=self.log, seq=self.seq, position=self.position)
+
+    def assigned(self, client: str) -> list[CallSeen]:
+        """The calls of the step under way that a client was given and has not answered."""
+        return [call for call in self._current.values() if (call.state, call.runner) == ("running", client)]
+
     def sent(self, frame: SendMessage | ToolResult) -> None:
         """Note what this client sends: its event may come back as `accepted` alone."""
         self._sent[frame.id if isinstance(frame, SendMessage) else frame.call] = frame
@@ -235,8 +250,8 @@ class View:
                 return self._delta(frame)
             case CallOpened():
                 return self._call(frame)
-            case Synced() if frame.seq != self.seq:
-                raise Gap(f"synced at {frame.seq}, folded up to {self.seq}")
+            case Synced() | More() if frame.seq != self.seq:
+                raise Gap(f"{frame.t} at {frame.seq}, folded up to {self.seq}")
             case _:
                 return []
 
@@ -262,7 +277,7 @@ class View:
         if not frame.reset:
             self.log = frame.log
             return []
-        vars(self).update(vars(View(log=frame.log, _sent=self._sent)))
+        vars(self).update(vars(View(log=frame.log, _sent=self._sent, local_tools=self.local_tools)))
         return [Restarted()]
 
     def _events(self, frame: Events) -> list[Change]:
@@ -289,6 +304,8 @@ class View:
                 whole: Event = self._own_block(streamed)
             case Accepted() as accepted:
                 whole = self._own_sent(accepted)
+            case ToolsTaken() as taken:
+                whole = self._own_tools(taken)
             case _ as full:
                 whole = full
         return Recorded(seq=event.seq, at=event.at, event=whole)
@@ -321,6 +338,15 @@ class View:
                 )
             case _:
                 raise Gap(f"{event.of} of {event.ref!r} was accepted, but was not sent from here")
+
+    def _own_tools(self, event: ToolsTaken) -> ToolsDeclared:
+        if digest(self.local_tools) != event.digest:
+            raise Gap("tools were taken that are not run here")
+        placed = [PlacedTool(place="client", spec=spec) for spec in self.local_tools]
+        placed += [PlacedTool(place="edge", spec=spec) for spec in event.edge]
+        return ToolsDeclared(
+            client=event.client, tools=tuple(sorted(placed, key=lambda tool: tool.spec.name))
+        )
 
     def _fresh_of(self, event: Event) -> list[Change]:
         """Of a block that came whole, what was not shown as deltas before."""

@@ -30,6 +30,7 @@ from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.events import Event, Recorded, StepError, ToolFinished, TurnFinished
 from edgeloop.limiter import Limiters
 from edgeloop.limits import check_room, full
+from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.prompt import build_request
 from edgeloop.providers.failures import local
 from edgeloop.reader import Op, partial_blocks
@@ -37,7 +38,8 @@ from edgeloop.record import Recorder, attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
-from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult, events_frame
+from edgeloop.sync import Known
+from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Stop, ToolResult, events_frame
 
 _residents = Residents()
 _limiters = Limiters()
@@ -59,6 +61,7 @@ class Agent:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._alarm: int | None = None
         self._alarms_set = 0
+        self._heard: dict[str, Number] = {}
         self.since = now_ms()
         self.is_deleted = False
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
@@ -123,18 +126,23 @@ class Agent:
     # --- feeding ----------------------------------------------------------------------------------------------------
 
     def record(
-        self, events: list[Event], *, streamed: bool = False, sender: tuple[Any, str] | None = None
+        self,
+        events: list[Event],
+        *,
+        streamed: bool = False,
+        sender: tuple[Any, str] | None = None,
+        producer: Producer | None = None,
     ) -> int:
         """Record events and all that follow from them now; return the log's head.
 
         `streamed` says that live sockets were sent these blocks as deltas; `sender` is the socket that brought the event about
-        `ref`, so neither is sent its own content again.
+        `ref`, so neither is sent its own content again. `producer` numbers the command that made the last of the events.
         """
         resident = self._resident()
         batch: list[Recorded] = []
         world = self._world()  # asking the sockets costs 0.1 ms, so once for all that follows
         try:
-            effects = self._feed(resident, events, world, batch)
+            effects = self._feed(resident, events, world, batch, producer)
             if batch:
                 self.store.append(batch)
                 ended = any(isinstance(recorded.event, TurnFinished) for recorded in batch)
@@ -152,7 +160,12 @@ class Agent:
         return resident.session.state.seq
 
     def _feed(
-        self, resident: Resident, events: list[Event], world: World, batch: list[Recorded]
+        self,
+        resident: Resident,
+        events: list[Event],
+        world: World,
+        batch: list[Recorded],
+        producer: Producer | None,
     ) -> list[Effect]:
         session = resident.session
         effects: list[Effect] = []
@@ -161,7 +174,8 @@ class Agent:
             event = pending.pop(0) if pending else due(session.state, world)
             if event is None:
                 return effects
-            recorded = Recorded(seq=session.state.seq + 1, at=world.now, event=event)
+            made = producer if len(batch) == len(events) - 1 else None
+            recorded = Recorded(seq=session.state.seq + 1, at=world.now, event=event, producer=made)
             new = session.apply(recorded)
             self._follow(resident, recorded)
             if started := {effect.call for effect in new if isinstance(effect, RunTool)}:
@@ -328,7 +342,8 @@ class Agent:
             wanted=command.model,
         )
         events = [*setup, *self.declare(None, None), *taken]
-        return self.record(events, sender=(ws, command.id) if ws is not None else None), False
+        sender = (ws, command.id) if ws is not None else None
+        return self.record(events, sender=sender, producer=_producer(command, client)), False
 
     def result(self, command: ToolResult, client: str, ws: Any) -> bool:
         """Take a client's result; return whether it changed anything.
@@ -339,7 +354,7 @@ class Agent:
         tokens = count_tokens(command.content)
         events = commands.finish_tool(self.state, command, client=client, tokens=tokens)
         if events:
-            self.record(events, sender=(ws, command.call))
+            self.record(events, sender=(ws, command.call), producer=_producer(command, client))
         return bool(events)
 
     def decide(self, command: Decide, by: str) -> tuple[int, bool]:
@@ -348,22 +363,34 @@ class Agent:
         Raises:
             Refused: no such question, or answered otherwise.
         """
-        events = commands.decide(self.state, command, by=by)
-        return (self.record(events) if events else self.state.seq), not events
+        return self._command(commands.decide(self.state, command, by=by), _producer(command, by))
 
     def set_autonomy(self, command: Autonomy, client: str | None) -> tuple[int, bool]:
         """Change what may be done without asking; return the head and whether it was so before."""
         events = commands.set_autonomy(self.state, command, client=client)
-        return (self.record(events) if events else self.state.seq), not events
+        return self._command(events, _producer(command, client))
 
-    def stop(self, client: str | None) -> tuple[int, bool]:
+    def stop(self, command: Stop, client: str | None) -> tuple[int, bool]:
         """Stop the turn; return the head and whether there was nothing to stop."""
-        events = commands.stop(self.state, client=client)
-        return (self.record(events) if events else self.state.seq), not events
+        return self._command(commands.stop(self.state, client=client), _producer(command, client))
 
-    def partial(self) -> tuple[ModelCall | None, list[dict[str, Any]]]:
-        """The call in flight and the blocks it has shown but not finished."""
-        return self._call, self._call.partial() if self._call is not None else []
+    def _command(self, events: list[Event], producer: Producer | None) -> tuple[int, bool]:
+        return (self.record(events, producer=producer) if events else self.state.seq), not events
+
+    def known(self, client: str) -> Known:
+        """What a frame of a client is judged by."""
+        state = self.state
+        last = later(state.producers.get(client), self._heard.get(client))
+        return Known(log=self.store.log, head=state.seq, tools_digest=state.tools_digest, last=last)
+
+    def heard(self, client: str, number: Number) -> None:
+        """Remember the number of a command that may have recorded nothing: in memory alone (producers.py)."""
+        remember(self._heard, client, number)
+
+    def streaming(self) -> tuple[int, int, list[dict[str, Any]]] | None:
+        """Step, attempt and the blocks shown but not finished, if a model speaks."""
+        call = self._call
+        return None if call is None else (call.reader.step, call.reader.attempt, call.partial())
 
     async def delete(self) -> None:
         """Stop everything and forget it all."""
@@ -375,3 +402,11 @@ class Agent:
             task.cancel()
         _residents.drop(self._key)
         await self.store.delete()
+
+
+def _producer(command: Command, client: str | None) -> Producer | None:
+    """Whose command it is and which one; None for one that is not numbered, as those by HTTP."""
+    number = command.producer
+    if number is None or client is None:
+        return None
+    return Producer(client=client, epoch=number.epoch, n=number.n)

@@ -5,7 +5,7 @@ attachment; the set of live sockets (`Live`, in JS, shared with the pump) is reb
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyodide.ffi import JsException
@@ -13,7 +13,8 @@ from pyodide.ffi import JsException
 from edge import pump
 from edge.clock import now_ms
 from edge.convert import to_object
-from edgeloop.wire import ErrorFrame
+from edgeloop.sync import SessionEnd
+from edgeloop.wire import ErrorFrame, ServerMessage, encode
 
 POLICY = 1008
 """The close code for what is not allowed."""
@@ -22,20 +23,29 @@ EXPIRED = "the token has expired"
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What a socket's attachment says: what its token allows and until when (0: for ever); and once its `hello` was answered, the
-    client, whether it runs tools, and when and in which order it came."""
+    """What a socket's attachment says: what its token allows and until when (0: for ever), its end of the sync, and, once it is
+    live, when and in which order it came."""
 
     scope: str = ""
     expires: int = 0
-    client: str = ""
-    tools: bool = False
+    end: SessionEnd = field(default_factory=SessionEnd)
     order: int = 0
     at: int = 0
 
     @property
-    def is_known(self) -> bool:
+    def client(self) -> str:
+        """Whose it is; "" before its handshake."""
+        return self.end.client
+
+    @property
+    def tools(self) -> bool:
+        """Whether its client runs tools."""
+        return self.end.digest is not None
+
+    @property
+    def is_live(self) -> bool:
         """Whether its handshake is over."""
-        return self.client != ""
+        return self.end.phase == "live"
 
     def expired(self, now: int) -> bool:
         """Whether its token's time is over."""
@@ -52,7 +62,7 @@ class Sockets:
         self._first_expiry = math.inf
         for ws in self._ctx.getWebSockets():
             peer = peer_of(ws)
-            if peer.is_known:
+            if peer.is_live:
                 self.live.add(ws, peer.client)
                 self._note(peer)
 
@@ -61,7 +71,7 @@ class Sockets:
         size = self.live.size
         if self._known is None or self._known[0] != size:
             sockets = ((ws, peer_of(ws)) for ws in self._ctx.getWebSockets() if self.live.has(ws))
-            self._known = size, [(ws, peer) for ws, peer in sockets if peer.is_known]
+            self._known = size, [(ws, peer) for ws, peer in sockets if peer.is_live]
         return self._known[1]
 
     def hosts(self) -> tuple[str, ...]:
@@ -73,17 +83,17 @@ class Sockets:
         """When the latest client that runs tools came, in ms since the epoch; 0 if none is there."""
         return max((peer.at for _, peer in self._peers() if peer.tools), default=0)
 
-    def join(self, ws: Any, client: str, tools: bool) -> None:
+    def join(self, ws: Any, end: SessionEnd) -> None:
         """Make a socket live. An older socket of the same client is closed: its connection was lost without our knowing."""
         peers = self._peers()
         for other, peer in peers:
-            if peer.client == client:
+            if peer.client == end.client:
                 self.leave(other)
                 close(other, 1000, "replaced by a newer connection of this client")
         order = 1 + max((peer.order for _, peer in peers), default=0)
-        peer = replace(peer_of(ws), client=client, tools=tools, order=order, at=now_ms())
+        peer = replace(peer_of(ws), end=end, order=order, at=now_ms())
         attach(ws, peer)
-        self.live.add(ws, client)
+        self.live.add(ws, end.client)
         self._note(peer)
         self._known = None
 
@@ -114,7 +124,7 @@ class Sockets:
 
 def attach(ws: Any, peer: Peer) -> None:
     """Write down what is known of a socket, so that it survives hibernation."""
-    ws.serializeAttachment(to_object(vars(peer)))
+    ws.serializeAttachment(to_object(vars(peer) | {"end": to_object(vars(peer.end))}))
 
 
 def peer_of(ws: Any) -> Peer:
@@ -125,8 +135,7 @@ def peer_of(ws: Any) -> Peer:
     return Peer(
         scope=found.scope,
         expires=int(found.expires),
-        client=found.client,
-        tools=found.tools,
+        end=SessionEnd(phase=found.end.phase, client=found.end.client, digest=found.end.digest or None),
         order=found.order,
         at=int(found.at),
     )
@@ -140,9 +149,14 @@ def send(ws: Any, frame: str) -> None:
         pass
 
 
+def tell(ws: Any, frame: ServerMessage) -> None:
+    """Send a frame to one socket."""
+    send(ws, encode(frame))
+
+
 def refuse(ws: Any, frame: ErrorFrame) -> None:
     """Send a typed error."""
-    send(ws, frame.model_dump_json(exclude_none=True))
+    tell(ws, frame)
 
 
 def close(ws: Any, code: int, reason: str) -> None:

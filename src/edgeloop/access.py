@@ -45,6 +45,7 @@ NEEDS: dict[str, Scope] = {
     "POST import": "admin",
     "POST fork": "admin",
     "hello": "read",
+    "next": "read",
     "hello with tools": "write",
     "message": "write",
     "tool_result": "write",

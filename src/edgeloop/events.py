@@ -12,7 +12,7 @@ from pydantic import Field
 from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.model import Frozen
 from edgeloop.producers import Producer
-from edgeloop.tools import PlacedTool
+from edgeloop.tools import PlacedTool, ToolSpec
 
 BlockType = Literal["text", "reasoning", "opaque"]
 Outcome = Literal["ok", "error", "denied", "cancelled", "timeout", "lost"]
@@ -91,6 +91,11 @@ class ToolsDeclared(Frozen):
     kind: Literal["tools_declared"] = "tools_declared"
     client: str | None = None
     tools: tuple[PlacedTool, ...]
+
+    @property
+    def local(self) -> tuple[ToolSpec, ...]:
+        """The tools that a client runs."""
+        return tuple(tool.spec for tool in self.tools if tool.place == "client")
 
 
 class AutonomyChanged(Frozen):

@@ -2,7 +2,7 @@
 
 Theory
 ======
-A producer is a client's life; its commands are numbered `(epoch, n)`: n counts from 1 within an epoch, and a later life of the same
+A producer is a client's life; its commands are numbered `(epoch, n)`: n counts from 1 within an epoch, and a later life of that
 client has a higher epoch. The last number taken is all that has to be known of a producer. `judge` compares a command with it:
 
     next        n follows the last one: take it

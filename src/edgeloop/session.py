@@ -32,6 +32,7 @@ from edgeloop.events import (
 from edgeloop.producers import remember
 from edgeloop.schedule import EDGE
 from edgeloop.state import TRANSITIONS, Call, State
+from edgeloop.tools import digest
 
 
 class Session:
@@ -206,6 +207,7 @@ class Session:
     def _apply_tools_declared(self, event: ToolsDeclared, at: int) -> list[Effect]:
         self.state.tools = event.tools
         self.state.tools_client = event.client
+        self.state.tools_digest = digest(event.local)
         return []
 
     def _apply_turn_finished(self, event: TurnFinished, at: int) -> list[Effect]:

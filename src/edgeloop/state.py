@@ -30,7 +30,7 @@ from typing import Literal, get_args
 from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.events import Outcome, StepError, StopReason, Usage
 from edgeloop.producers import Number
-from edgeloop.tools import PlacedTool
+from edgeloop.tools import PlacedTool, ToolSpec
 
 Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
 
@@ -99,6 +99,8 @@ class State:
     system: str = ""
     tools: tuple[PlacedTool, ...] = ()
     tools_client: str | None = None
+    tools_digest: str = ""
+    """Of the local ones: a client that comes back names its tools by it."""
     producers: dict[str, Number] = field(default_factory=lambda: dict[str, Number]())
     """The last command recorded of each client, the one heard of longest ago first."""
     mode: Mode | None = None
@@ -129,6 +131,11 @@ class State:
     usage: Usage = Usage()
     message_tokens: int = 0
     """Exact o200k tokens of all messages so far: user, model and tool results."""
+
+    @property
+    def local_tools(self) -> tuple[ToolSpec, ...]:
+        """The declared tools that a client runs."""
+        return tuple(tool.spec for tool in self.tools if tool.place == "client")
 
     def tool(self, name: str) -> PlacedTool | None:
         """The declared tool of that name, or None."""

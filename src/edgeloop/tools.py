@@ -3,7 +3,9 @@
 Decides when a complete call may start. Does not know how a tool is run, nor where a client is.
 """
 
+import hashlib
 import json
+from collections.abc import Iterable
 from posixpath import normpath
 from typing import Annotated, Any, Literal, cast
 
@@ -53,6 +55,12 @@ class PlacedTool(Frozen):
 
     place: Place
     spec: ToolSpec
+
+
+def digest(specs: Iterable[ToolSpec]) -> str:
+    """A name for a set of tools: equal for equal ones in any order, and not to be had by others (128 bits of SHA-256)."""
+    texts = [spec.model_dump_json() for spec in sorted(specs, key=lambda spec: spec.name)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
 def may_start_early(spec: ToolSpec) -> bool:

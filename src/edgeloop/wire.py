@@ -3,7 +3,9 @@
 Frames are JSON text with a type tag `t`. Knows no socket. Two rules keep the wire at O(delta):
 
 * a client that was sent a block's text as deltas is not sent it again: it gets `block_streamed` in place of `block_finished`;
-* a client is not sent back what it brought: its own message and tool results come back as `accepted`.
+* a client is not sent back what it brought: its own message and tool results come back as `accepted`, its tools as `tools_taken`.
+
+Events travel as they are stored (codec.py): fields with their default value are left out.
 
 Offsets and lengths of text are in UTF-8 bytes; times are ms since the epoch.
 """
@@ -23,6 +25,7 @@ from edgeloop.events import (
     Recorded,
     StepError,
     ToolFinished,
+    ToolsDeclared,
     Usage,
     UserMessageReceived,
 )
@@ -36,7 +39,8 @@ from edgeloop.limits import (
     MAX_TOOLS,
 )
 from edgeloop.model import Frozen
-from edgeloop.tools import ToolSpec
+from edgeloop.producers import Number, Producer
+from edgeloop.tools import ToolSpec, digest
 
 PROTOCOL_VERSION = 1
 
@@ -67,19 +71,37 @@ class Hello(Frozen):
     """The first frame on a socket. Nothing live is sent before it is answered.
 
     `after` is the client's cursor: the last `seq` it holds (0: none) of the log named `log` (absent on the first visit).
-    `tools` are the local tools this client runs; absent means it runs none.
+    `tools` are the local tools this client runs. A client that declared them before sends `tools_digest` alone; if the session
+    does not hold them any more it refuses with `unknown_tools`, and the next `hello` on this socket brings them in full.
+    Neither means that it runs none. `epoch` is the one in which it numbers its commands.
     """
 
     t: Literal["hello"] = "hello"
     v: int
     client: ClientId
+    epoch: int | None = Field(default=None, ge=0, lt=1 << 53)
     after: int = Field(default=0, ge=0)
     log: Id | None = None
     tools: tuple[ToolSpec, ...] | None = Field(default=None, max_length=MAX_TOOLS)
+    tools_digest: Id | None = None
     position: StreamPosition | None = None
 
 
-class SendMessage(Frozen):
+class Next(Frozen):
+    """Ask for the next page of what was missed, after `more` told of one. `after` is the cursor by now."""
+
+    t: Literal["next"] = "next"
+    after: int = Field(ge=0)
+    position: StreamPosition | None = None
+
+
+class Command(Frozen):
+    """What a client asks for. With a `producer` number it is taken once and in order, and answered by `ack`, `gap` or `error`."""
+
+    producer: Number | None = None
+
+
+class SendMessage(Command):
     """A person's message. `id` is minted once by the client; sending it again is answered as before and changes nothing.
 
     `model` changes the session's model from this message on.
@@ -91,7 +113,7 @@ class SendMessage(Frozen):
     model: str | None = Field(default=None, min_length=1, max_length=200)
 
 
-class ToolResult(Frozen):
+class ToolResult(Command):
     """The result of a call this client was assigned by `tool_started`. `epoch` is that event's."""
 
     t: Literal["tool_result"] = "tool_result"
@@ -102,7 +124,7 @@ class ToolResult(Frozen):
     ms: int = Field(default=0, ge=0)
 
 
-class Decide(Frozen):
+class Decide(Command):
     """Answer the question about a call. `session` allows its like for the rest of the session; `reason` is told to the model."""
 
     t: Literal["decide"] = "decide"
@@ -112,7 +134,7 @@ class Decide(Frozen):
     reason: str = Field(default="", max_length=2_000)
 
 
-class Autonomy(Frozen):
+class Autonomy(Command):
     """Set what the agent may do without asking (docs/design/autonomy.md)."""
 
     t: Literal["autonomy"] = "autonomy"
@@ -121,26 +143,16 @@ class Autonomy(Frozen):
     eager: bool = True
 
 
-class Stop(Frozen):
+class Stop(Command):
     """Stop the turn. A no-op when nothing is under way."""
 
     t: Literal["stop"] = "stop"
 
 
-ClientMessage = Hello | SendMessage | ToolResult | Decide | Autonomy | Stop
+ClientMessage = Hello | Next | SendMessage | ToolResult | Decide | Autonomy | Stop
 ClientFrame = Annotated[ClientMessage, Field(discriminator="t")]
 
 # --- session to client ----------------------------------------------------------------------------------------------
-
-
-class PendingCall(Frozen):
-    """A call that this client was assigned before its cursor and that has no result yet."""
-
-    call: str
-    epoch: int
-    name: str
-    arguments: str
-    deadline_ms: int
 
 
 class Question(Frozen):
@@ -157,6 +169,7 @@ class Welcome(Frozen):
     """The answer to `hello`: the log's identity and head. Events after the cursor follow, then `synced`, then live frames.
 
     `reset` means the client's cursor was of no use (another log, or from the future): drop what you hold, all events follow.
+    `acked` is the last of the client's commands that was taken, by its `n` in the epoch of its `hello`.
     """
 
     t: Literal["welcome"] = "welcome"
@@ -165,8 +178,7 @@ class Welcome(Frozen):
     log: str
     head: int
     reset: bool = False
-    pending: tuple[PendingCall, ...] = ()
-    questions: tuple[Question, ...] = ()
+    acked: int | None = None
 
 
 class Events(Frozen):
@@ -197,12 +209,30 @@ class Accepted(Frozen):
     tokens: int = 0
 
 
-class WireEvent(Frozen):
-    """An event as it travels: the log's envelope around the event or its short form."""
+class ToolsTaken(Frozen):
+    """Stands for `tools_declared` of the tools with this `digest`, which this client runs, beside the edge's own."""
 
+    kind: Literal["tools_taken"] = "tools_taken"
+    client: str | None = None
+    digest: str
+    edge: tuple[ToolSpec, ...] = ()
+
+
+class WireEvent(Frozen):
+    """An event as it travels: the log's envelope around the event or its short form. `v` is the schema version that wrote it."""
+
+    v: int | None = None
     seq: int
     at: int
-    event: Event | BlockStreamed | Accepted
+    event: Event | BlockStreamed | Accepted | ToolsTaken
+    producer: Producer | None = None
+
+
+class More(Frozen):
+    """Everything up to `seq` was sent and there is more: ask for it with `next`."""
+
+    t: Literal["more"] = "more"
+    seq: int
 
 
 class Synced(Frozen):
@@ -234,8 +264,27 @@ class CallOpened(Frozen):
     name: str
 
 
+class Ack(Frozen):
+    """Your commands up to `n` of `epoch` were taken or answered: none of them needs to be sent again."""
+
+    t: Literal["ack"] = "ack"
+    epoch: int
+    n: int
+
+
+class NumberGap(Frozen):
+    """A command of `epoch` was not applied, for the one numbered `expected` did not come before it.
+
+    Send again from there on, or begin a higher epoch with 1.
+    """
+
+    t: Literal["gap"] = "gap"
+    epoch: int
+    expected: int
+
+
 class Duplicate(Frozen):
-    """What you sent was already recorded; nothing changed. `ref` is the message's id or the call's."""
+    """What you sent without a number was already recorded; nothing changed. `ref` is the message's id or the call's."""
 
     t: Literal["duplicate"] = "duplicate"
     ref: str
@@ -255,7 +304,9 @@ ErrorCode = Literal[
     "gone",
     "bad_log",
     "unknown_call",
+    "unknown_tools",
     "not_yours",
+    "fenced",
     "too_frequent",
     "too_many_sockets",
     "queue_full",
@@ -266,19 +317,20 @@ ErrorCode = Literal[
 
 
 class ErrorFrame(Frozen):
-    """A refusal: what was wrong, what was expected. `ref` names the message or call it is about."""
+    """A refusal: what was wrong, what was expected. `ref` names the message or call, `producer` the command's number."""
 
     t: Literal["error"] = "error"
     code: ErrorCode
     message: str
     expected: str | None = None
     ref: str | None = None
+    producer: Number | None = None
 
 
-ServerFrame = Annotated[
-    Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame,
-    Field(discriminator="t"),
-]
+ServerMessage = (
+    Welcome | Events | More | Synced | Delta | CallOpened | Ack | NumberGap | Duplicate | ErrorFrame
+)
+ServerFrame = Annotated[ServerMessage, Field(discriminator="t")]
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------
 
@@ -380,7 +432,7 @@ class StateView(Frozen):
 _client = TypeAdapter[ClientMessage](ClientFrame)
 _decide = TypeAdapter(Decide)
 _autonomy = TypeAdapter(Autonomy)
-_server = TypeAdapter[Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame](ServerFrame)
+_server = TypeAdapter[ServerMessage](ServerFrame)
 _post = TypeAdapter(PostMessage)
 _fork = TypeAdapter(Fork)
 
@@ -426,6 +478,13 @@ def _check_text(name: str, text: str | bytes, limit: int) -> None:
         raise BadFrame(code="too_large", message=what, expected=f"at most {limit} bytes")
 
 
+def encode(frame: ClientMessage | ServerMessage) -> str:
+    """A frame as it travels: its tag, and the fields that do not have their default value."""
+    text = frame.model_dump_json(exclude_defaults=True)[1:]
+    tag = f'{{"t":"{frame.t}"' + ("," if text != "}" else "")
+    return tag + text
+
+
 def events_frame(batch: Iterable[Recorded], *, streamed: bool = False, own: str | None = None) -> str:
     """Encode an `events` frame.
 
@@ -434,15 +493,30 @@ def events_frame(batch: Iterable[Recorded], *, streamed: bool = False, own: str 
         streamed: the receivers were sent these blocks as deltas.
         own: the id of the message or call whose content the receiver itself sent.
     """
-    events = (f'{{"seq":{r.seq},"at":{r.at},"event":{_travelling(r.event, streamed, own)}}}' for r in batch)
-    return f'{{"t":"events","events":[{",".join(events)}]}}'
+    return frame_of_records(event_record(recorded, streamed=streamed, own=own) for recorded in batch)
 
 
-def _travelling(event: Event, streamed: bool, own: str | None) -> str:
-    short: Frozen = event
+def frame_of_records(records: Iterable[str]) -> str:
+    """An `events` frame of events that are encoded already, as by `event_record` or as stored."""
+    return f'{{"t":"events","events":[{",".join(records)}]}}'
+
+
+def event_record(
+    recorded: Recorded, *, streamed: bool = False, own: str | None = None, tools: str | None = None
+) -> str:
+    """Encode one event of a frame; `tools` is the digest of the tools that the receiver runs, the rest as in `events_frame`."""
+    event = _travelling(recorded.event, streamed, own, tools)
+    text = event.model_dump_json(exclude_defaults=True)[1:]
+    kind = f'{{"kind":"{event.kind}"' + ("," if text != "}" else "")
+    return f'{{"seq":{recorded.seq},"at":{recorded.at},"event":{kind}{text}}}'
+
+
+def _travelling(
+    event: Event, streamed: bool, own: str | None, tools: str | None
+) -> Event | BlockStreamed | Accepted | ToolsTaken:
     match event:
         case BlockFinished() if streamed and event.type != "opaque":
-            short = BlockStreamed(
+            return BlockStreamed(
                 step=event.step,
                 block=event.block,
                 type=event.type,
@@ -451,12 +525,14 @@ def _travelling(event: Event, streamed: bool, own: str | None) -> str:
                 partial=event.partial,
             )
         case UserMessageReceived() if event.id == own:
-            short = Accepted(of=event.kind, ref=event.id, tokens=event.tokens)
+            return Accepted(of=event.kind, ref=event.id, tokens=event.tokens)
         case ToolFinished() if event.call == own:
-            short = Accepted(of=event.kind, ref=event.call, tokens=event.tokens)
+            return Accepted(of=event.kind, ref=event.call, tokens=event.tokens)
+        case ToolsDeclared() if tools is not None and digest(event.local) == tools:
+            edge = tuple(tool.spec for tool in event.tools if tool.place == "edge")
+            return ToolsTaken(client=event.client, digest=tools, edge=edge)
         case _:
-            pass
-    return short.model_dump_json(exclude_none=True)
+            return event
 
 
 def parse_client_frame(data: str | bytes) -> ClientMessage:
@@ -469,7 +545,7 @@ def parse_client_frame(data: str | bytes) -> ClientMessage:
         _client,
         data,
         MAX_FRAME_BYTES,
-        "a JSON frame with t = hello, message, tool_result, decide, autonomy or stop",
+        "a JSON frame with t = hello, next, message, tool_result, decide, autonomy or stop",
     )
     match frame:
         case Hello() if frame.v != PROTOCOL_VERSION:
@@ -489,7 +565,8 @@ def parse_client_frame(data: str | bytes) -> ClientMessage:
 
 def needed_for(frame: ClientMessage) -> str:
     """What a frame is called in `access.NEEDS`."""
-    return "hello with tools" if isinstance(frame, Hello) and frame.tools is not None else frame.t
+    runs_tools = isinstance(frame, Hello) and (frame.tools, frame.tools_digest) != (None, None)
+    return "hello with tools" if runs_tools else frame.t
 
 
 def ref_of(frame: ClientMessage) -> str | None:
@@ -541,9 +618,7 @@ def parse_fork(data: bytes) -> Fork:
     return _parse(_fork, data, MAX_FRAME_BYTES, 'a JSON object like {"to": "name", "at": 12}')
 
 
-def parse_server_frame(
-    data: str | bytes,
-) -> Welcome | Events | Synced | Delta | CallOpened | Duplicate | ErrorFrame:
+def parse_server_frame(data: str | bytes) -> ServerMessage:
     """Parse what the session sent (the client's side).
 
     Raises:

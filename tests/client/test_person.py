@@ -22,6 +22,7 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.wire import ErrorFrame
+from edgeloop_client import identity
 from edgeloop_client.connection import backoff, frame_bytes
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import CannotConnect, ClientError, NotFound, Unauthorized, VersionMismatch
@@ -87,7 +88,22 @@ def test_a_damaged_identity_is_replaced(tmp_path: Path) -> None:
     file.write_text("../../edge and much longer than any id ever was")
     second = claim(None, home=tmp_path)
     second.release()
-    assert file.read_text() == second.client != first.client
+    assert file.read_text() == f"{second.client} {second.epoch}"
+    assert second.client != first.client
+
+
+def test_a_later_life_has_a_higher_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each life numbers in an epoch above all before it, even where the clock went back; one without the lock has the clock's."""
+    first = claim(None, home=tmp_path)
+    first.keep_epoch(first.epoch + 5)
+    first.release()
+    monkeypatch.setattr(identity, "_now_ms", lambda: 7)
+    second = claim(None, home=tmp_path)
+    other = claim(None, home=tmp_path)
+    assert second.client == first.client != other.client
+    assert second.epoch == first.epoch + 6
+    assert other.epoch == 7
+    second.release()
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeloop.events import ApprovalDecided, CallJudged, ToolFinished, ToolStarted
-from edgeloop.wire import Duplicate, ErrorFrame, Welcome
+from edgeloop.wire import Duplicate, ErrorFrame
 from tests.support.edge import Client, Door, Tool, events_of, kinds
 from tests.support.provider import Reply, ScriptedProvider
 
@@ -62,7 +62,7 @@ async def test_everybody_is_asked_and_anybody_may_answer(provider: ScriptedProvi
         await _asked(owner)
         await _asked(other)
         async with late:
-            assert [question.call for question in late.got(Welcome)[0].questions] == ["1.0"]
+            assert [call.call for call in late.view.current_calls if call.is_asked] == ["1.0"]
             assert [question.call for question in (await door.state()).questions] == ["1.0"]
             assert shell.ran == []
             await late.decide("1.0", allow=True)

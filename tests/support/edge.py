@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from edgeloop.events import Event, Recorded, ToolStarted
+from edgeloop.events import Recorded, ToolStarted
 from edgeloop.tools import Effect, ToolSpec, Touched
 from edgeloop.wire import (
     PROTOCOL_VERSION,
@@ -27,13 +27,14 @@ from edgeloop.wire import (
     Events,
     EventsPage,
     Hello,
-    PendingCall,
+    More,
+    Next,
     SendMessage,
     StateView,
     Stop,
     Synced,
     ToolResult,
-    Welcome,
+    encode,
     parse_server_frame,
 )
 from edgeloop_client.view import Frame, View
@@ -137,6 +138,16 @@ class Tool:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assigned:
+    """A call that a client was given."""
+
+    call: str
+    epoch: int
+    name: str
+    arguments: str
+
+
 @dataclass(kw_only=True)
 class Client:
     """A client: it answers its tools, folds what it is sent into `view`, and keeps the frames of this socket.
@@ -150,7 +161,7 @@ class Client:
     answering: bool = True
     view: View = field(default_factory=View)
     frames: list[Frame] = field(default_factory=lambda: list[Frame]())
-    assigned: list[PendingCall] = field(default_factory=lambda: list[PendingCall]())
+    assigned: list[Assigned] = field(default_factory=lambda: list[Assigned]())
     ran: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
     delta_bytes: int = 0
     """UTF-8 bytes of block text that came as deltas, over all sockets."""
@@ -184,6 +195,8 @@ class Client:
             proxy=None,
         )
         self._reader = asyncio.create_task(self._read(self._socket))
+        if self.tools is not None:
+            self.view.local_tools = tuple(tool.spec for tool in self.tools)
         hello = Hello(
             v=PROTOCOL_VERSION,
             client=self.name,
@@ -224,7 +237,7 @@ class Client:
         assert self._socket is not None
         if isinstance(frame, SendMessage | ToolResult):
             self.view.sent(frame)
-        await self._socket.send(frame.model_dump_json(exclude_none=True))
+        await self._socket.send(encode(frame))
 
     async def send_raw(self, data: str | bytes) -> None:
         assert self._socket is not None
@@ -295,30 +308,29 @@ class Client:
             self.delta_bytes += len(frame.text.encode())
 
     async def _work(self, frame: Frame) -> None:
+        if isinstance(frame, More):
+            await self.send(Next(after=self.view.seq, position=self.view.position))
         calls = self._assigned(frame) if self.tools is not None else []
         self.assigned += calls
         for call in calls if self.answering else ():
             await self.answer(call)
 
-    def _assigned(self, frame: Frame) -> list[PendingCall]:
-        if isinstance(frame, Welcome):
-            return list(frame.pending)
-        events: list[Event | Any] = [wire.event for wire in frame.events] if isinstance(frame, Events) else []
-        mine = [e for e in events if isinstance(e, ToolStarted) and e.runner == self.name]
-        open_ = {pending.call for welcome in self.got(Welcome) for pending in welcome.pending}
+    def _assigned(self, frame: Frame) -> list[Assigned]:
+        """What this frame gives this client to do: with `synced` what it was given before, and from then on what is started."""
+        if isinstance(frame, Synced):
+            calls = self.view.assigned(self.name)
+        elif isinstance(frame, Events) and self.got(Synced):
+            started = [wire.event for wire in frame.events if isinstance(wire.event, ToolStarted)]
+            mine = [event.call for event in started if event.runner == self.name]
+            calls = [call for call in self.view.assigned(self.name) if call.call in mine]
+        else:
+            calls = []
         return [
-            PendingCall(
-                call=event.call,
-                epoch=event.epoch,
-                name=self.view.calls[event.call].name,
-                arguments=self.view.calls[event.call].arguments,
-                deadline_ms=0,
-            )
-            for event in mine
-            if event.call not in open_ and self.view.calls[event.call].state == "running"
+            Assigned(call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments)
+            for call in calls
         ]
 
-    async def answer(self, call: PendingCall, content: str | None = None) -> None:
+    async def answer(self, call: Assigned, content: str | None = None) -> None:
         """Run a call with its tool and send the result."""
         self.ran.append((call.call, call.epoch))
         tool = next(tool for tool in self.tools or () if tool.name == call.name)

@@ -9,7 +9,6 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from websockets.http11 import Request, Response
 
 from edgeloop import commands
 from edgeloop.autonomy import Mode
+from edgeloop.codec import encode_batch
 from edgeloop.effects import AbortModel, CallModel, Effect
 from edgeloop.errors import Refused
 from edgeloop.events import (
@@ -34,24 +34,36 @@ from edgeloop.events import (
     ToolFinished,
     Usage,
 )
+from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.schedule import World, deadline, due, interrupted
 from edgeloop.session import Session
+from edgeloop.sync import (
+    ClientCommand,
+    Declare,
+    Deed,
+    Greet,
+    Heard,
+    Known,
+    Page,
+    SessionEnd,
+    Take,
+    Tell,
+    answered,
+    refused,
+    welcome,
+)
 from edgeloop.wire import (
-    PROTOCOL_VERSION,
     Autonomy,
     CallOpened,
     ClientMessage,
     Decide,
     Delta,
-    Duplicate,
     ErrorFrame,
     Hello,
-    PendingCall,
     SendMessage,
     Stop,
-    Synced,
     ToolResult,
-    Welcome,
+    encode,
     events_frame,
     parse_client_frame,
 )
@@ -93,12 +105,19 @@ class Hang:
 Part = Say | Ask | Fail | Hang
 
 
+PAGE_EVENTS = 7
+"""A page of a replay is short, so that the tests turn some."""
+
+
 @dataclass
 class Peer:
     socket: ServerConnection
-    client: str
-    tools: bool
     order: int
+    end: SessionEnd = field(default_factory=SessionEnd)
+
+    @property
+    def is_live(self) -> bool:
+        return self.end.phase == "live"
 
 
 class MemorySession:
@@ -123,6 +142,7 @@ class MemorySession:
         """Takes no frame any more."""
         self.url = ""
         self.peers: list[Peer] = []
+        self.heard: dict[str, Number] = {}
         self.messages: dict[str, str] = {}
         self._shown: dict[int, tuple[Literal["text", "reasoning"], str]] = {}
         self._model: asyncio.Task[None] | None = None
@@ -158,19 +178,24 @@ class MemorySession:
     # --- as the Durable Object's shell ------------------------------------------------------------------------------
 
     def record(
-        self, *events: Event, streamed: bool = False, sender: tuple[ServerConnection, str] | None = None
+        self,
+        *events: Event,
+        streamed: bool = False,
+        sender: tuple[ServerConnection, str] | None = None,
+        producer: Producer | None = None,
     ) -> None:
         """Record events and what follows, send them, perform their effects."""
         batch: list[Recorded] = []
         effects: list[Effect] = []
         pending = list(events)
         while (event := pending.pop(0) if pending else due(self.session.state, self._world())) is not None:
-            recorded = Recorded(seq=self.session.state.seq + 1, at=_now(), event=event)
+            made = producer if len(batch) == len(events) - 1 else None
+            recorded = Recorded(seq=self.session.state.seq + 1, at=_now(), event=event, producer=made)
             effects += self.session.apply(recorded)
             batch.append(recorded)
         self.log += batch
         if batch:
-            for peer in list(self.peers):
+            for peer in self._live_peers():
                 own = sender[1] if sender is not None and sender[0] is peer.socket else None
                 self._send(peer.socket, events_frame(batch, streamed=streamed, own=own))
         for effect in effects:
@@ -178,8 +203,13 @@ class MemorySession:
         self._watch()
 
     def _world(self) -> World:
-        hosts = sorted((peer for peer in self.peers if peer.tools), key=lambda peer: -peer.order)
-        return World(now=_now(), hosts=tuple(dict.fromkeys(peer.client for peer in hosts)), mode=self.mode)
+        hosts = sorted((peer for peer in self._live_peers() if peer.end.digest), key=lambda peer: -peer.order)
+        return World(
+            now=_now(), hosts=tuple(dict.fromkeys(peer.end.client for peer in hosts)), mode=self.mode
+        )
+
+    def _live_peers(self) -> list[Peer]:
+        return [peer for peer in self.peers if peer.is_live]
 
     def _watch(self) -> None:
         if self._timer is not None:
@@ -254,8 +284,8 @@ class MemorySession:
         self.record(BlockFinished(step=step, block=block, type=kind, text=part.text), streamed=True)
 
     def _live(self, frame: Delta | CallOpened) -> None:
-        for peer in list(self.peers):
-            self._send(peer.socket, frame.model_dump_json())
+        for peer in self._live_peers():
+            self._send(peer.socket, encode(frame))
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 
@@ -267,116 +297,112 @@ class MemorySession:
             socket.transport.abort()
 
     async def _serve(self, socket: ServerConnection) -> None:
+        peer = Peer(socket=socket, order=next(self._orders))
+        self.peers.append(peer)
         try:
             async for data in socket:
                 try:
-                    self._take(socket, parse_client_frame(data))
+                    self._take(peer, parse_client_frame(data))
                 except Refused as error:
-                    frame = ErrorFrame.model_validate(
-                        {
-                            "code": error.code,
-                            "message": error.message,
-                            "expected": error.expected,
-                            "ref": error.ref,
-                        }
-                    )
-                    self._send(socket, frame.model_dump_json())
+                    self._send(socket, encode(_error_frame(error)))
         except ConnectionClosed:
             pass
         finally:
-            self.peers = [peer for peer in self.peers if peer.socket is not socket]
+            self.peers = [other for other in self.peers if other is not peer]
             self.record()
 
-    def _take(self, socket: ServerConnection, frame: ClientMessage) -> None:
+    def _take(self, peer: Peer, frame: ClientMessage) -> None:
         if self.deaf:
             return
-        peer = next((peer for peer in self.peers if peer.socket is socket), None)
+        if peer not in self.peers:
+            return  # torn down by us; what it had sent is lost
         if isinstance(frame, Hello):
-            self._hello(socket, frame)
-            return
-        if peer is None:
-            if socket.state.name == "OPEN":
-                raise Refused(code="hello_expected", message="no hello yet")
-            return
-        self.received.append(frame)
-        match frame:
-            case SendMessage():
-                known = self.messages.get(frame.id)
-                queued = self.session.state.queued
-                taken = commands.send_message(frame, known=known, client=peer.client, tokens=0, queued=queued)
-                self.messages[frame.id] = known or frame.text
-                self._answer(socket, taken, frame.id)
-            case ToolResult():
-                taken = commands.finish_tool(self.session.state, frame, client=peer.client, tokens=0)
-                self.results.update(event.call for event in taken if isinstance(event, ToolFinished))
-                self._answer(socket, taken, frame.call)
-            case Decide():
-                self._answer(socket, commands.decide(self.session.state, frame, by=peer.client), frame.call)
-            case Autonomy():
-                self.record(*commands.set_autonomy(self.session.state, frame, client=peer.client))
-            case Stop():
-                self.record(*commands.stop(self.session.state, client=peer.client))
+            self.hellos.append(frame)
+        elif peer.is_live:
+            self.received.append(frame)
+        client = frame.client if isinstance(frame, Hello) else peer.end.client
+        end, deeds = peer.end.receive(frame, self._known(client))
+        for deed in deeds:
+            end = self._do(peer, end, deed)
+        peer.end = end
 
-    def _answer(self, socket: ServerConnection, events: list[Any], ref: str) -> None:
-        if events:
-            self.record(*events, sender=(socket, ref))
-        else:
-            self._send(socket, Duplicate(ref=ref).model_dump_json())
-
-    def _hello(self, socket: ServerConnection, hello: Hello) -> None:
-        self.hellos.append(hello)
+    def _known(self, client: str) -> Known:
         state = self.session.state
-        if hello.tools is not None:
-            self.record(*commands.declare_tools(state, edge=(), client=hello.client, local=hello.tools))
-        reset = hello.after > state.seq or (hello.log not in (None, self.log_id) and hello.after > 0)
-        head = state.seq
-        frames = self._greeting(hello, reset)
-        self.peers = [peer for peer in self.peers if peer.client != hello.client]
-        self.peers.append(
-            Peer(socket=socket, client=hello.client, tools=hello.tools is not None, order=next(self._orders))
+        last = later(state.producers.get(client), self.heard.get(client))
+        return Known(log=self.log_id, head=state.seq, tools_digest=state.tools_digest, last=last)
+
+    def _do(self, peer: Peer, end: SessionEnd, deed: Deed) -> SessionEnd:
+        state = self.session.state
+        match deed:
+            case Declare():
+                tools = deed.tools if deed.tools is not None else state.local_tools
+                self.record(*commands.declare_tools(state, edge=(), client=end.client, local=tools))
+            case Heard():
+                remember(self.heard, end.client, deed.number)
+            case Greet():
+                self._send(peer.socket, encode(welcome(deed.hello, self._known(end.client), "memory")))
+            case Page():
+                return self._page(peer, end, deed)
+            case Take():
+                for further in self._command(peer, deed.command, end.client):
+                    self._do(peer, end, further)
+            case Tell():
+                self._send(peer.socket, encode(deed.frame))
+        return end
+
+    def _page(self, peer: Peer, end: SessionEnd, asked: Page) -> SessionEnd:
+        missed = self.log[asked.after : asked.after + PAGE_EVENTS]
+        blocks = [{"block": block, "kind": kind, "text": text} for block, (kind, text) in self._shown.items()]
+        state = self.session.state
+        end, frames = end.page(
+            asked,
+            [(recorded.seq, encode_batch([recorded])) for recorded in missed],
+            state.seq,
+            (state.step, state.attempt, blocks),
         )
+        peer.end = end
+        if peer.is_live:
+            self.peers = [p for p in self.peers if p is peer or p.end.client != end.client]
         for frame in frames:
-            self._send(socket, frame)
-        assert head == state.seq
-        self.record()
+            self._send(peer.socket, frame)
+        if peer.is_live:
+            self.record()
+        return end
 
-    def _greeting(self, hello: Hello, reset: bool) -> Iterator[str]:
-        state = self.session.state
-        running = [call for call in state.open_calls if call.runner == hello.client]
-        pending = tuple(
-            PendingCall(
-                call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments, deadline_ms=0
-            )
-            for call in running
-        )
-        yield Welcome(
-            v=PROTOCOL_VERSION, agent="memory", log=self.log_id, head=state.seq, reset=reset, pending=pending
-        ).model_dump_json()
-        missed = self.log[0 if reset else hello.after :]
-        for start in range(0, len(missed), 3):
-            yield events_frame(missed[start : start + 3])
-        yield Synced(seq=state.seq).model_dump_json()
-        yield from self._catch_up(hello)
+    def _command(self, peer: Peer, command: ClientCommand, client: str) -> list[Deed]:
+        number, state = command.producer, self.session.state
+        producer = Producer(client=client, epoch=number.epoch, n=number.n) if number is not None else None
+        sender = None
+        try:
+            match command:
+                case SendMessage():
+                    known = self.messages.get(command.id)
+                    events = commands.send_message(
+                        command, known=known, client=client, tokens=0, queued=state.queued
+                    )
+                    self.messages[command.id] = known or command.text
+                    sender = (peer.socket, command.id)
+                case ToolResult():
+                    events = commands.finish_tool(state, command, client=client, tokens=0)
+                    self.results.update(event.call for event in events if isinstance(event, ToolFinished))
+                    sender = (peer.socket, command.call)
+                case Decide():
+                    events = commands.decide(state, command, by=client)
+                case Autonomy():
+                    events = commands.set_autonomy(state, command, client=client)
+                case Stop():
+                    events = commands.stop(state, client=client)
+        except Refused as error:
+            return refused(command, _error_frame(error))
+        if events:
+            self.record(*events, sender=sender, producer=producer)
+        return answered(command)
 
-    def _catch_up(self, hello: Hello) -> Iterator[str]:
-        state, where = self.session.state, hello.position
-        for block, (kind, text) in self._shown.items():
-            data = text.encode()
-            known = where is not None and (where.step, where.attempt, where.block) == (
-                state.step,
-                state.attempt,
-                block,
-            )
-            off = where.off if where is not None and known and where.off <= len(data) else 0
-            if off < len(data):
-                yield Delta(
-                    step=state.step,
-                    attempt=state.attempt,
-                    block=block,
-                    kind=kind,
-                    off=off,
-                    text=data[off:].decode(),
-                ).model_dump_json()
+
+def _error_frame(error: Refused) -> ErrorFrame:
+    return ErrorFrame.model_validate(
+        {"code": error.code, "message": error.message, "expected": error.expected, "ref": error.ref}
+    )
 
 
 def _authorize(connection: ServerConnection, request: Request) -> Response | None:

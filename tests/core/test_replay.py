@@ -4,9 +4,20 @@ import json
 
 import pytest
 
-from edgeloop.events import BlockFinished, Event, Recorded, StepError, StepFailed, StepStarted, ToolFinished
-from edgeloop.sync import FRAME_CHARS, FRAME_EVENTS, missed_frames, streaming_frames
-from edgeloop.wire import BlockStreamed, Delta, Events, StreamPosition, parse_server_frame
+from edgeloop.codec import CURRENT, encode_batch
+from edgeloop.events import (
+    BlockFinished,
+    Event,
+    Recorded,
+    StepError,
+    StepFailed,
+    StepStarted,
+    ToolFinished,
+    ToolsDeclared,
+)
+from edgeloop.replay import FRAME_CHARS, missed_frames, streaming_frames
+from edgeloop.tools import PlacedTool, ToolSpec, digest
+from edgeloop.wire import BlockStreamed, Delta, Events, StreamPosition, ToolsTaken, parse_server_frame
 
 TEXT = "Grüße aus 東京 🙂."
 
@@ -14,6 +25,15 @@ TEXT = "Grüße aus 東京 🙂."
 def log(*events: Event, after: int = 4) -> list[Recorded]:
     """Events as recorded behind a cursor."""
     return [Recorded(seq=after + n, at=n, event=event) for n, event in enumerate(events, 1)]
+
+
+def missed_of(
+    missed: list[Recorded], position: StreamPosition | None, *, together: int = 1, tools: str | None = None
+) -> list[str]:
+    """Frames of events stored as batches of so many."""
+    starts = range(0, len(missed), together)
+    batches = [encode_batch(missed[start : start + together]) for start in starts]
+    return list(missed_frames(batches, 4, position, tools=tools))
 
 
 def at(off: int, *, step: int = 1, attempt: int = 1, block: int = 0) -> StreamPosition:
@@ -37,11 +57,12 @@ def seqs(frames: list[Delta | Events]) -> list[int]:
 OFFSETS = [len(TEXT[:n].encode()) for n in range(len(TEXT) + 1)]
 
 
+@pytest.mark.parametrize("together", [1, 3])
 @pytest.mark.parametrize("off", OFFSETS)
-def test_a_held_block_is_sent_as_its_rest(off: int):
+def test_a_held_block_is_sent_as_its_rest(off: int, together: int):
     """From any offset the rest of the text comes as one delta, and the event as its length."""
     missed = log(said("before", block=7), said(), StepStarted(step=2, attempt=1))
-    found = parsed(list(missed_frames(missed, at(off))))
+    found = parsed(missed_of(missed, at(off), together=together))
     rest = "".join(frame.text for frame in found if isinstance(frame, Delta))
     assert TEXT.encode()[:off] + rest.encode() == TEXT.encode()
     assert seqs(found) == [5, 6, 7]
@@ -81,27 +102,66 @@ def test_a_position_that_fits_nothing_changes_nothing(
     missed: list[Recorded], position: StreamPosition | None
 ):
     """Where the position names no block that ended meanwhile, every event comes whole and no delta before it."""
-    found = parsed(list(missed_frames(missed, position)))
+    found = parsed(missed_of(missed, position))
     assert not [frame for frame in found if isinstance(frame, Delta)]
     whole = [wire.event for frame in found if isinstance(frame, Events) for wire in frame.events]
     assert whole == [recorded.event for recorded in missed]
 
 
-def test_frames_are_bounded_by_events_and_by_size():
-    """No frame holds more events than the limit, and one that is full of text ends there."""
-    many = log(*(said(block=n) for n in range(2 * FRAME_EVENTS + 1)))
-    found = parsed(list(missed_frames(many, None)))
-    assert [len(frame.events) for frame in found if isinstance(frame, Events)] == [
-        FRAME_EVENTS,
-        FRAME_EVENTS,
-        1,
+def test_a_frame_ends_with_the_batch_that_fills_it():
+    """Small batches share a frame, and one that is full of text ends there."""
+    many = log(*(said(block=n) for n in range(1000)))
+    assert [len(frame.events) for frame in parsed(missed_of(many, None)) if isinstance(frame, Events)] == [
+        1000
     ]
     large = log(
         *(ToolFinished(call=f"1.{n}", outcome="ok", content="x" * (FRAME_CHARS // 2)) for n in range(5))
     )
-    frames = list(missed_frames(large, None))
+    frames = missed_of(large, None)
     assert seqs(parsed(frames)) == [5, 6, 7, 8, 9]
     assert max(map(len, frames)) < 2 * FRAME_CHARS
+
+
+def test_stored_text_travels_as_it_is():
+    """A batch of which all is missed is sent without being read: even what this version could not read."""
+    batch = f'[{{"v":{CURRENT},"seq":5,"at":1,"event":{{"kind":"not_known_here"}}}}]'
+    assert list(missed_frames([batch], 4, None)) == [f'{{"t":"events","events":{batch}}}']
+
+
+OLD = '[{"v":1,"seq":5,"at":1,"event":{"kind":"step_started","step":1,"attempt":1}}]'
+
+
+def test_an_old_batch_is_lifted_before_it_travels():
+    """What an older version wrote is sent as today's event."""
+    [frame] = parsed(list(missed_frames([OLD], 4, None)))
+    assert isinstance(frame, Events)
+    assert frame.events[0].event == StepStarted(step=1, attempt=1)
+    assert frame.events[0].v is None
+
+
+def test_a_batch_held_in_part_is_sent_in_part():
+    """A cursor within a batch brings the rest of the batch alone."""
+    batch = encode_batch(log(said("a"), said("b", block=1), said("c", block=2)))
+    assert seqs(parsed(list(missed_frames([batch], 6, None)))) == [7]
+
+
+SPEC = ToolSpec(name="look", description="d" * 500, parameters={"type": "object"}, effect="read")
+EDGE = ToolSpec(name="fetch", description="f", parameters={"type": "object"}, effect="read")
+DECLARED = ToolsDeclared(
+    client="laptop", tools=(PlacedTool(place="edge", spec=EDGE), PlacedTool(place="client", spec=SPEC))
+)
+
+
+def test_tools_are_not_sent_back_to_who_brought_them():
+    """The declaration of the tools that a client runs comes back as their digest; others get it whole."""
+    own, other = (missed_of(log(DECLARED), None, tools=tools) for tools in (digest([SPEC]), digest([EDGE])))
+    [short], [whole] = (
+        [wire.event for frame in parsed(frames) if isinstance(frame, Events) for wire in frame.events]
+        for frames in (own, other)
+    )
+    assert short == ToolsTaken(client="laptop", digest=digest([SPEC]), edge=(EDGE,))
+    assert whole == DECLARED
+    assert len(own[0]) < len(other[0]) - 500
 
 
 @pytest.mark.parametrize("off", OFFSETS)
