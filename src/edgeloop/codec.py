@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import lru_cache
 from itertools import islice
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeloop.errors import CorruptLog
 from edgeloop.events import Event, Recorded
 from edgeloop.state import Call, State
+from edgeloop.tools import PlacedTool
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
@@ -30,6 +32,7 @@ _UPGRADES: dict[int, Callable[[Json], Json]] = {1: lambda record: record}
 
 _event = TypeAdapter[Event](Event)
 _state = TypeAdapter(State)
+_placed = TypeAdapter(tuple[PlacedTool, ...])
 _SHAPE = zlib.crc32(",".join(field.name for kind in (State, Call) for field in fields(kind)).encode())
 """A snapshot of other fields than ours is not read: those it lacks would silently be defaults, not what the log says."""
 
@@ -91,10 +94,20 @@ def decode_state(text: str) -> State | None:
     """Decode a snapshot; None if another version wrote it: the log is the truth, so it is replayed instead."""
     try:
         stored = json.loads(text)
-        ours = (stored["v"], stored["shape"]) == (CURRENT, _SHAPE)
-        return _state.validate_python(stored["state"]) if ours else None
+        if (stored["v"], stored["shape"]) != (CURRENT, _SHAPE):
+            return None
+        tools = _tools(json.dumps(stored["state"]["tools"]))
+        state = _state.validate_python({**stored["state"], "tools": ()})
+        state.tools = tools
+        return state
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _tools(text: str) -> tuple[PlacedTool, ...]:
+    # Most sessions offer the same: told apart by their text they are checked once and held once, not by every session (10 KB).
+    return _placed.validate_json(text)
 
 
 def _record(recorded: Recorded) -> Json:

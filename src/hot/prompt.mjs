@@ -2,10 +2,11 @@
 // one copy, and because Python's memory never shrinks. Knows nothing of what they say.
 
 const COMMA = 0x2c;
-const SPARE = 16 << 10;
+/** Beside a quarter of what is there: most sessions of an isolate are idle, and each keeps this. */
+const SPARE = 1 << 10;
 
 export class PromptBytes {
-  #bytes = new Uint8Array(SPARE);
+  #bytes = new Uint8Array(0);
   size = 0;
   /** How many of them are in sealed segments; the rest is the open tail. */
   sealed = 0;

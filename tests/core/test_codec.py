@@ -122,6 +122,15 @@ def test_a_snapshot_comes_back_as_it_was() -> None:
     assert decode_state(encode_state(state)) == state
 
 
+def test_sessions_with_the_same_tools_share_them() -> None:
+    """Snapshots that offer the same tools are read into one set of tools; others into their own."""
+    texts = [encode_state(busy().state), encode_state(busy().state), encode_state(State())]
+    first, second, other = [state.tools for text in texts if (state := decode_state(text)) is not None]
+    assert first
+    assert first is second
+    assert other == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,6 +138,7 @@ def test_a_snapshot_comes_back_as_it_was() -> None:
         "[]",
         "{}",
         "null",
+        encode_state(State()).partition('"state": ')[0] + '"state": "x"}',
         encode_state(State()).replace('"idle"', '"nowhere"'),
         encode_state(State()).replace(f'"v": {codec.CURRENT}', '"v": 99'),
         encode_state(State()).replace('"shape": ', '"shape": 1'),
