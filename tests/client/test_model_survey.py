@@ -394,3 +394,18 @@ def test_broken_off_batch_is_completed():
     )
     calls = [part for part in parts if isinstance(part, Call)]
     assert [call.arguments["path"] for call in calls] == ["b.txt"]
+
+
+def test_a_second_survey_goes_by_what_it_was_told_before():
+    """A reading that says "unchanged" stands for what was read in an earlier turn; of a changed file the diff is looked at."""
+
+    def read(path: str, **told: Any) -> Answered:
+        text = json.dumps({"path": path, "hash": "h", **told})
+        return Answered(call=Asked(id="1", name="read_file", arguments={"path": path}), text=text)
+
+    earlier = (read("a", text="apple"), read("b", text="bean"))
+    same = {"unchanged_since": {"seq": 1, "call": "1.0"}}
+    now = (read("a", **same), read("b", diff="+barley", base={}), read("c", **same))
+    findings = Findings(now, earlier)
+    assert findings.texts == {"a": "apple", "b": "+barley"}
+    assert [failure.subject for failure in findings.failures] == ["c"]

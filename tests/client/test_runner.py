@@ -13,7 +13,9 @@ from edgeloop.limits import MAX_RESULT_BYTES
 from edgeloop.wire import ToolResult
 from edgeloop_client.journal import Journal
 from edgeloop_client.runner import Assignment, Runner
+from edgeloop_client.tools import LOCAL_TOOLS
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
+from edgeloop_client.view import CallSeen
 from tests.client.conftest import Doings, Person
 from tests.support.workspace import workspace_in
 
@@ -180,3 +182,36 @@ def test_the_journal_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     journal = Journal(path)
     assert journal.find("old") is None
     journal.close()
+
+
+@pytest.mark.parametrize(
+    ("own", "state", "name", "held"),
+    [
+        (True, "ok", "read_file", True),
+        (False, "ok", "read_file", False),
+        (True, "error", "read_file", False),
+        (True, "lost", "read_file", False),
+        (True, "ok", "look", False),
+        (True, "ok", "none", False),
+    ],
+)
+async def test_what_a_recorded_result_shows(
+    tmp_path: Path, own: bool, state: str, name: str, held: bool
+) -> None:
+    """The session holds what good results of this client's file tools showed; when the log starts anew it holds nothing."""
+    workspace = workspace_in(tmp_path, tmp_path)
+    runner = Runner(
+        workspace=workspace,
+        tools=Doings().tools() | LOCAL_TOOLS,
+        asker=Person(),
+        journal=Journal(tmp_path / "runs.sqlite"),
+        deliver=lambda _: None,
+    )
+    content = '{"path":"f","hash":"0123456789abcdef","start_line":1,"end_line":2,"text":"a\\nb\\n"}'
+    seen = CallSeen(call="1.0", step=1, block=0, name=name, arguments='{"path":"f"}', content=content)
+    seen.state = state  # type: ignore[assignment]
+    runner.recorded(7, seen, own=own)
+    assert bool(workspace.held.versions("f")) == held
+    runner.restarted()
+    assert not workspace.held.versions("f")
+    await runner.close()
