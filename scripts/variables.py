@@ -21,6 +21,7 @@ NAMES = (
     "FETCH_HOSTS",
     "FIRST_MS",
     "IDLE_MS",
+    "QUESTION_MS",
     "SESSION_BYTES",
 )
 

@@ -200,6 +200,7 @@ class Agent:
             running=frozenset(self._tasks),
             rules=settings.rules,
             mode=settings.mode,
+            question_ms=settings.question_ms,
         )
 
     def _broadcast(self, batch: list[Recorded], streamed: bool, sender: tuple[Any, str] | None) -> None:

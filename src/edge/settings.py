@@ -12,6 +12,7 @@ from edgeloop.prompt import SYSTEM
 from edgeloop.providers import PROVIDERS, Target
 from edgeloop.providers.base import Deadlines
 from edgeloop.providers.workers_ai import BINDING
+from edgeloop.schedule import QUESTION_MS
 
 _HEADERS = TypeAdapter(dict[str, str])
 
@@ -36,6 +37,9 @@ class Settings:
 
     session_bytes: int
     """What a session may store."""
+
+    question_ms: int
+    """How long a question to a person stays open."""
 
     ai: Any
     """The Workers AI binding `AI`; None if there is none."""
@@ -70,6 +74,8 @@ class Settings:
             rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
             first_ms=_number("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS"), "milliseconds"),
             idle_ms=_number("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS"), "milliseconds"),
+            question_ms=_number("EDGELOOP_QUESTION_MS", text("EDGELOOP_QUESTION_MS"), "milliseconds")
+            or QUESTION_MS,
             session_bytes=_number("EDGELOOP_SESSION_BYTES", text("EDGELOOP_SESSION_BYTES"), "bytes")
             or SESSION_BYTES,
             ai=ai,

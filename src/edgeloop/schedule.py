@@ -42,7 +42,7 @@ MAX_STARTS = 5
 MAX_PARALLEL = 16
 """Calls of one message that run at a time."""
 QUESTION_MS = 24 * 3_600_000
-"""How long a question to a person stays open; then it counts as denied."""
+"""How long a question to a person stays open where the deployment does not say; then it counts as denied."""
 LOST_AFTER_MS = 60_000
 """How long a mutating call waits for a runner that left while another client is attached."""
 
@@ -55,7 +55,7 @@ _SAFE_STOPS: frozenset[StopReason] = frozenset({"tool_use", "end", "stop_sequenc
 @dataclass(frozen=True, kw_only=True)
 class World:
     """What the log cannot tell: `now` in ms, attached clients that run tools (best first), edge calls running in this isolate,
-    and the deployment's autonomy rules, which come before a session's own, and its default mode."""
+    the deployment's autonomy rules, which come before a session's own, its default mode, and how long its questions are open."""
 
     now: int
     hosts: tuple[str, ...] = ()
@@ -64,6 +64,7 @@ class World:
     running: frozenset[str] = frozenset()
     rules: tuple[Rule, ...] = ()
     mode: Mode = "ask"
+    question_ms: int = QUESTION_MS
 
 
 def due(state: State, world: World) -> Event | None:
@@ -151,7 +152,7 @@ def _judged(state: State, call: Call, tool: PlacedTool, world: World) -> Event:
     found = judge(
         tool.spec, call.arguments, mode=mode, rules=(*world.rules, *state.rules), grants=state.grants
     )
-    expires = world.now + QUESTION_MS if found.verdict == "ask" else None
+    expires = world.now + world.question_ms if found.verdict == "ask" else None
     return CallJudged(call=call.call, verdict=found.verdict, by=found.by, expires=expires)
 
 

@@ -120,6 +120,13 @@ CALLS = (
         fields={"verdict": "ask", "expires": NOW + QUESTION_MS},
     ),
     Case(
+        name="the deployment says how long a question is open",
+        state=state(call("change", verdict=None)),
+        world=replace(WORLD, mode="ask", question_ms=5),
+        event=CallJudged,
+        fields={"verdict": "ask", "expires": NOW + 5},
+    ),
+    Case(
         name="the session's mode wins",
         state=state(call("change", verdict=None), mode="plan"),
         event=CallJudged,
