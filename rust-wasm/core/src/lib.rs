@@ -9,4 +9,5 @@ pub mod analysis;
 pub mod count;
 pub mod decode;
 pub mod diff;
+mod lanes;
 pub mod merge;

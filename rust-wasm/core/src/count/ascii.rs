@@ -3,7 +3,7 @@
 //! The same alternatives as in `split`, on bit masks. Where the block does not decide, it answers `None`, and
 //! `split` does.
 
-use super::lanes::{Block, WIDTH};
+use crate::lanes::{Block, WIDTH};
 
 /// Length of the piece that starts `offset` bytes into the block, which is at `at` in the text.
 #[inline(always)]

@@ -10,7 +10,6 @@ mod bpe;
 mod cache;
 mod classes;
 mod growing;
-mod lanes;
 mod long;
 mod pairs;
 mod split;
@@ -20,9 +19,10 @@ use std::borrow::Cow;
 use bpe::Merger;
 use cache::{Cache, Key};
 pub use growing::Growing;
-use lanes::{Block, WIDTH};
 use long::LongCache;
 pub use pairs::{Pairs, TableError};
+
+use crate::lanes::{Block, WIDTH};
 
 /// How a vocabulary splits text into pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use imara_diff::Token;
 
-use super::bytes::{common_prefix, common_suffix, equal, line};
+use super::bytes::{common_prefix, common_suffix, equal, hash};
+use crate::lanes::{WIDTH, newlines};
 
 /// Where the lines of a text start.
 #[derive(Debug)]
@@ -13,9 +14,23 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Nothing is split yet: the interner does it as it reads.
-    fn new(text: &'a [u8]) -> Self {
-        Self { text, starts: vec![0] }
+    fn split(text: &'a [u8]) -> Self {
+        let mut starts = Vec::with_capacity(text.len() / 24 + SOME);
+        starts.push(0);
+        let (blocks, rest) = text.as_chunks::<WIDTH>();
+        for (i, block) in blocks.iter().enumerate() {
+            let mut ends = newlines(block);
+            while ends != 0 {
+                starts.push((WIDTH * i) as u32 + ends.trailing_zeros() + 1);
+                ends &= ends - 1;
+            }
+        }
+        let before = text.len() - rest.len();
+        starts.extend(memchr::memchr_iter(b'\n', rest).map(|at| (before + at) as u32 + 1));
+        if starts.last().is_some_and(|&end| (end as usize) < text.len()) {
+            starts.push(text.len() as u32);
+        }
+        Self { text, starts }
     }
 
     pub fn len(&self) -> usize {
@@ -37,12 +52,7 @@ impl<'a> Lines<'a> {
         self.text.get(at(lines.start)..at(lines.end)).unwrap_or_default()
     }
 
-    fn push(&mut self, length: usize) -> &'a [u8] {
-        let start = self.next();
-        self.starts.push((start + length) as u32);
-        &self.text[start..start + length]
-    }
-
+    /// Where the next line starts, of a text that is not split to its end yet.
     fn next(&self) -> usize {
         self.starts.last().map_or(0, |&start| start as usize)
     }
@@ -88,6 +98,9 @@ fn count_newlines(text: &[u8]) -> usize {
     text.chunks(255).map(|chunk| usize::from(sum(chunk))).sum()
 }
 
+/// Room for lines that the other text does not have.
+const SOME: usize = 64;
+
 /// Numbers for lines: equal lines have equal ones.
 pub struct Interner<'a> {
     table: Table,
@@ -104,105 +117,129 @@ pub struct Numbered<'a> {
 }
 
 impl<'a> Interner<'a> {
-    /// For about as many bytes of text.
-    pub fn new(bytes: usize) -> Self {
-        Self { table: Table::new(bytes / 32), lines: Vec::new(), first_seen: Vec::new() }
+    pub fn new() -> Self {
+        Self { table: Table::new(SOME), lines: Vec::new(), first_seen: Vec::new() }
     }
 
     /// Split and number the first text.
     pub fn first(&mut self, text: &'a [u8]) -> Numbered<'a> {
-        let mut numbered = Numbered { lines: Lines::new(text), tokens: Vec::new() };
-        while numbered.lines.next() < text.len() {
-            let token = self.take_line(&mut numbered.lines);
+        let lines = Lines::split(text);
+        self.table = Table::new(lines.len() + SOME);
+        self.lines.reserve(lines.len() + SOME);
+        self.first_seen.reserve(lines.len());
+        let mut tokens = Vec::with_capacity(lines.len());
+        for at in 0..lines.len() {
+            let token = self.table.number(lines.get(at), &mut self.lines);
             if token.0 as usize == self.first_seen.len() {
-                self.first_seen.push(numbered.tokens.len());
+                self.first_seen.push(at);
             }
-            numbered.tokens.push(token);
+            tokens.push(token);
         }
-        numbered
+        Numbered { lines, tokens }
     }
 
-    /// Split and number a text that is mostly `first` again: after a line that matched, the next is first compared
-    /// with the one that followed there, which spares finding its end, hashing it and looking it up.
+    /// Split and number a text that is mostly `first` again: after a line that matched, what follows is first compared with what
+    /// followed there, any number of lines at once, which spares finding their ends, hashing them and looking them up.
     pub fn next(&mut self, first: &Numbered<'a>, text: &'a [u8]) -> Numbered<'a> {
-        let mut numbered =
-            Numbered { lines: Lines::new(text), tokens: Vec::with_capacity(first.tokens.len()) };
+        let mut numbered = Numbered {
+            lines: Lines { text, starts: Vec::with_capacity(first.lines.starts.len() + SOME) },
+            tokens: Vec::with_capacity(first.tokens.len() + SOME),
+        };
+        numbered.lines.starts.push(0);
         let mut expected = 0;
         while numbered.lines.next() < text.len() {
-            let line = first.lines.get(expected);
-            if !line.is_empty() && starts_with_line(&text[numbered.lines.next()..], line) {
-                numbered.lines.push(line.len());
-                numbered.tokens.push(first.tokens[expected]);
-                expected += 1;
-                continue;
+            expected += numbered.take_again(first, expected);
+            if numbered.lines.next() < text.len() {
+                let token = self.take_line(&mut numbered.lines);
+                expected = self.first_seen.get(token.0 as usize).map_or(expected, |seen| seen + 1);
+                numbered.tokens.push(token);
             }
-            let token = self.take_line(&mut numbered.lines);
-            expected = self.first_seen.get(token.0 as usize).map_or(expected, |seen| seen + 1);
-            numbered.tokens.push(token);
         }
         numbered
     }
 
     fn take_line(&mut self, lines: &mut Lines<'a>) -> Token {
-        let (length, hash) = line(&lines.text[lines.next()..]);
-        self.table.number(hash, lines.push(length), &mut self.lines)
+        let rest = &lines.text[lines.next()..];
+        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        lines.starts.push((lines.next() + length) as u32);
+        self.table.number(&rest[..length], &mut self.lines)
     }
 }
 
-/// Is `line`, which ends in a newline or its text, the first line of `rest`?
-fn starts_with_line(rest: &[u8], line: &[u8]) -> bool {
-    match rest.split_at_checked(line.len()) {
-        Some((head, tail)) => equal(head, line) && (tail.is_empty() || line.last() == Some(&b'\n')),
-        None => false,
+impl Numbered<'_> {
+    /// Take the lines that come next in the text and are those of `first` from `from` on; says how many.
+    fn take_again(&mut self, first: &Self, from: usize) -> usize {
+        let Some(starts) = first.lines.starts.get(from..) else { return 0 };
+        let (theirs, ours) = (starts[0] as usize, self.lines.next());
+        let rest = &self.lines.text[ours..];
+        let shared = common_prefix(&first.lines.text[theirs..], rest);
+        let mut lines = starts[1..].iter().take_while(|&&end| end as usize <= theirs + shared).count();
+        let end = starts[lines] as usize - theirs;
+        // A last line without an end is the same line only where both texts end.
+        if lines > 0 && end < rest.len() && rest[end - 1] != b'\n' {
+            lines -= 1;
+        }
+        let ends = starts[1..].iter().take(lines);
+        self.lines.starts.extend(ends.map(|&end| end - theirs as u32 + ours as u32));
+        self.tokens.extend_from_slice(&first.tokens[from..from + lines]);
+        lines
     }
 }
 
-/// Open addressing; a slot holds the upper half of the hash and a number plus one.
+/// Open addressing; a slot is the line's number plus one with bits of its hash on top, or 0. Four bytes, not more: the table is
+/// what does not fit the processor's caches.
 struct Table {
-    slots: Vec<(u32, u32)>,
+    slots: Vec<u32>,
     used: usize,
 }
 
 impl Table {
-    fn new(expected: usize) -> Self {
-        Self { slots: vec![(0, 0); (2 * expected).next_power_of_two().max(64)], used: 0 }
+    /// For so many lines, until it grows.
+    fn new(lines: usize) -> Self {
+        Self { slots: vec![0; (2 * lines).next_power_of_two()], used: 0 }
     }
 
-    fn number<'a>(&mut self, hash: u64, line: &'a [u8], lines: &mut Vec<&'a [u8]>) -> Token {
+    fn number<'a>(&mut self, line: &'a [u8], lines: &mut Vec<&'a [u8]>) -> Token {
         if 2 * self.used >= self.slots.len() {
-            self.grow();
+            self.grow(lines);
         }
-        let tag = (hash >> 32) as u32;
-        let mut at = self.home(tag);
+        let hash = hash(line);
+        let (mut at, tag) = self.home(hash);
         loop {
-            let (kept, number) = self.slots[at];
-            if number == 0 {
+            let slot = self.slots[at];
+            if slot == 0 {
                 break;
             }
-            if kept == tag && equal(lines[number as usize - 1], line) {
+            let number = slot & self.mask();
+            if slot & !self.mask() == tag && equal(lines[number as usize - 1], line) {
                 return Token(number - 1);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & self.mask() as usize;
         }
         lines.push(line);
-        self.slots[at] = (tag, lines.len() as u32);
+        self.slots[at] = tag | lines.len() as u32;
         self.used += 1;
         Token(lines.len() as u32 - 1)
     }
 
-    fn home(&self, tag: u32) -> usize {
-        (tag.wrapping_mul(0x9E37_79B1) >> (32 - self.slots.len().trailing_zeros())) as usize
+    /// The bits of a number and of a place: half of the slots are in use at most, so that every number plus one fits.
+    fn mask(&self) -> u32 {
+        self.slots.len() as u32 - 1
     }
 
-    fn grow(&mut self) {
-        let slots = std::mem::take(&mut self.slots);
-        self.slots = vec![(0, 0); 2 * slots.len()];
-        for slot in slots.into_iter().filter(|slot| slot.1 != 0) {
-            let mut at = self.home(slot.0);
-            while self.slots[at].1 != 0 {
-                at = (at + 1) & (self.slots.len() - 1);
+    /// Where to look first, and the hash's bits above a number.
+    fn home(&self, hash: u64) -> (usize, u32) {
+        ((hash >> (64 - self.slots.len().trailing_zeros())) as usize, hash as u32 & !self.mask())
+    }
+
+    fn grow(&mut self, lines: &[&[u8]]) {
+        self.slots = vec![0; 2 * self.slots.len()];
+        for (number, line) in (1..).zip(lines) {
+            let (mut at, tag) = self.home(hash(line));
+            while self.slots[at] != 0 {
+                at = (at + 1) & self.mask() as usize;
             }
-            self.slots[at] = slot;
+            self.slots[at] = tag | number;
         }
     }
 }

@@ -64,7 +64,7 @@ pub struct Comparison<'a> {
 pub fn compare<'a>(before: &'a [u8], after: &'a [u8], algorithm: Algorithm) -> Comparison<'a> {
     let ends = shared_ends(before, &[after], algorithm.margin());
     let (before, after) = (ends.middle(before), ends.middle(after));
-    let mut interner = Interner::new(before.len() + after.len());
+    let mut interner = Interner::new();
     let before = interner.first(before);
     let after = interner.next(&before, after);
     let shift =

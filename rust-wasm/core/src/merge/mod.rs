@@ -49,7 +49,7 @@ pub fn merge(
     labels: Labels<'_>,
 ) -> Merged {
     let ends = shared_ends(base, &[ours, theirs], algorithm.margin());
-    let mut interner = Interner::new(base.len() + ours.len());
+    let mut interner = Interner::new();
     let numbered = interner.first(ends.middle(base));
     let sides = Sides {
         ours: interner.next(&numbered, ends.middle(ours)),

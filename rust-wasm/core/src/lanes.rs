@@ -53,6 +53,13 @@ impl Block {
     }
 }
 
+/// Which bytes are newlines.
+#[inline(always)]
+pub fn newlines(bytes: &[u8; WIDTH]) -> u64 {
+    let lanes = bytes.as_chunks::<16>().0.iter().enumerate();
+    lanes.fold(0, |mask, (i, lane)| mask | Lane::new(lane).range(b'\n', 1) << (16 * i))
+}
+
 #[cfg(target_arch = "wasm32")]
 struct Lane(std::arch::wasm32::v128);
 
