@@ -1,7 +1,7 @@
 """Merges as they happened or could have: real versions of real files, brought together as reverts and cherry-picks do.
 
-Of a file's versions, oldest first, taking version j back in a later version k is the merge of k and j-1 from base j; bringing version j
-into an earlier version i is the merge of i and j from base j-1. Hunks that stand near each other then cross, as in life.
+Of a file's versions, oldest first, taking version j back in a later version k is the merge of k and j-1 from base j; bringing
+version j into an earlier version i is the merge of i and j from base j-1. Hunks that stand near each other then cross, as in life.
 """
 
 import subprocess
@@ -29,7 +29,18 @@ def own_versions(last: str, folder: str) -> list[list[bytes]] | None:
     commits = _git("rev-list", "--reverse", "--first-parent", last)
     if commits is None or _git("rev-parse", "--is-shallow-repository") != b"false\n":
         return None
-    changes = _git("log", "--reverse", "--first-parent", "--no-renames", "--raw", "--abbrev=40", "--format=", last, "--", folder)
+    changes = _git(
+        "log",
+        "--reverse",
+        "--first-parent",
+        "--no-renames",
+        "--raw",
+        "--abbrev=40",
+        "--format=",
+        last,
+        "--",
+        folder,
+    )
     blobs: dict[bytes, list[bytes]] = {}
     for line in (changes or b"").splitlines():
         head, _, path = line.partition(b"\t")

@@ -173,10 +173,13 @@ impl Numbered<'_> {
         let (theirs, ours) = (starts[0] as usize, self.lines.next());
         let rest = &self.lines.text[ours..];
         let shared = common_prefix(&first.lines.text[theirs..], rest);
-        let mut lines = starts[1..].iter().take_while(|&&end| end as usize <= theirs + shared).count();
+        if starts.get(1).is_none_or(|&end| end as usize > theirs + shared) {
+            return 0;
+        }
+        let mut lines = starts[1..].partition_point(|&end| end as usize <= theirs + shared);
         let end = starts[lines] as usize - theirs;
         // A last line without an end is the same line only where both texts end.
-        if lines > 0 && end < rest.len() && rest[end - 1] != b'\n' {
+        if end < rest.len() && rest[end - 1] != b'\n' {
             lines -= 1;
         }
         let ends = starts[1..].iter().take(lines);
