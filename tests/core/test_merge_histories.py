@@ -1,7 +1,7 @@
 """Merges of real versions of real files, through the committed .wasm; `git merge-file` is the judge.
 
-This repository's own history up to a commit that stays the same, a share of it unless `EDGELOOP_FULL=1`; then also the releases of
-the npm packages that `bench/peers/histories` pins.
+This repository's own history up to a commit that stays the same, a share of it unless `EDGELOOP_FULL=1`; then also the releases
+of the npm packages that `bench/peers/histories` pins.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Merges as they happened or could have: real versions of real files, brought together as reverts and cherry-picks do.
 
 Of a file's versions, oldest first, taking version j back in a later version k is the merge of k and j-1 from base j; bringing
-version j into an earlier version i is the merge of i and j from base j-1. Hunks that stand near each other then cross, as in life.
+version j into an earlier version i is the merge of i and j from base j-1. Hunks that stand near each other then cross.
 """
 
 import subprocess
