@@ -94,6 +94,7 @@ class Memory:
         self._heaps[f"V8 heap, {what}"].append(heap.v8)
         self._heaps[f"backing stores, {what}"].append(heap.backing)
         self._heaps[f"all heaps, {what}"].append(heap.total)
+        self._heaps[f"not yet collected, {what}"].append(heap.garbage)
 
     def isolates(self) -> None:
         """Report the heaps, and the targets."""

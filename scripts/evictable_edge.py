@@ -75,11 +75,15 @@ class EvictableEdge(LocalEdge):
 
 @dataclass(frozen=True, kw_only=True)
 class Heap:
-    """What an isolate holds, in MiB."""
+    """What an isolate holds, in MiB: after a collection, and the `garbage` that this one took away.
+
+    `wasm` is a peak: wasm memory never shrinks, and what it held for evicted objects until V8 collected them is in it.
+    """
 
     wasm: float
     v8: float
     backing: float
+    garbage: float
 
     @property
     def total(self) -> float:
@@ -89,17 +93,16 @@ class Heap:
 def heap_of(pid: int) -> Heap:
     """What the isolate of the process's Worker holds.
 
-    It collects garbage when it looks for wasm memories, so the others are read before; wasm never shrinks.
-
     Raises:
         LocalEdgeError: none of the process's ports is an inspector's, or it refused what was asked.
     """
     with connect(_debugger_url(pid), max_size=None, proxy=None) as socket:
         inspector = _Inspector(socket)
-        usage = inspector.ask("Runtime.getHeapUsage")
-        v8 = usage["usedSize"] + usage["embedderHeapUsedSize"]
-        wasm = inspector.wasm_bytes()
-    return Heap(v8=v8 / MIB, backing=usage["backingStorageSize"] / MIB, wasm=wasm / MIB)
+        before = inspector.script_bytes()
+        wasm = inspector.wasm_bytes()  # looking for them, V8 collects
+        v8, backing = inspector.script_bytes()
+    garbage = sum(before) - v8 - backing
+    return Heap(wasm=wasm / MIB, v8=v8 / MIB, backing=backing / MIB, garbage=garbage / MIB)
 
 
 class _Inspector:
@@ -110,6 +113,11 @@ class _Inspector:
         self._asked = 0
         self._context = 0
         self.ask("Runtime.enable")
+
+    def script_bytes(self) -> tuple[int, int]:
+        """Bytes of V8's heap and of the buffers beside it."""
+        usage = self.ask("Runtime.getHeapUsage")
+        return usage["usedSize"] + usage["embedderHeapUsedSize"], usage["backingStorageSize"]
 
     def wasm_bytes(self) -> int:
         """Bytes of all wasm memories of the isolate."""
