@@ -219,16 +219,7 @@ class Agent:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case CallModel():
-                self._call = ModelCall(
-                    step=effect.step,
-                    attempt=effect.attempt,
-                    live=self.sockets.live,
-                    sql=self.store.sql,
-                    ai=self._settings.ai,
-                    limiter=_limiters.of(self._settings.target.api_key, self.state.model),
-                    report=lambda events: self._report(effect, events),
-                )
-                self._spawn(f"step {effect.step}", self._call_model(self._call))
+                self._call_model(effect)
             case AbortModel():
                 if self._call is not None:
                     self._call.abort()
@@ -254,20 +245,28 @@ class Agent:
                 self._call = None
             self.record(events, streamed=True)
 
-    async def _call_model(self, call: ModelCall) -> None:
+    def _call_model(self, effect: CallModel) -> None:
+        state, settings = self.state, self._settings
+        call = self._call = ModelCall(
+            step=effect.step,
+            attempt=effect.attempt,
+            live=self.sockets.live,
+            sql=self.store.sql,
+            ai=settings.ai,
+            limiter=_limiters.of(settings.target.api_key, state.model),
+            report=lambda events: self._report(effect, events),
+        )
         try:
             refused = self._refused()
             if refused is not None:
-                call.fail(refused)
+                call.fail_soon(refused)
                 return
-            target = replace(self._settings.target, session=self.cache)
-            request = build_request(self.state, target)
-            deadlines = self._settings.deadlines(request.deadlines)
-            body = self._prompt().body(request.body).to_bytes()
-            await call.run(replace(request, deadlines=deadlines, body=body))
+            request = build_request(state, replace(settings.target, session=self.cache))
+            request = replace(request, deadlines=settings.deadlines(request.deadlines))
+            call.start(request, self._prompt().body(request.body))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
-            call.fail(local("unknown", why(error)))
-            raise
+            js.console.error(f"step {effect.step} failed: {why(error)}")
+            call.fail_soon(local("unknown", why(error)))
 
     def _refused(self) -> StepError | None:
         """Why this call must not be made; None if it may."""

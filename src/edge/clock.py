@@ -6,7 +6,7 @@ and a pending timer keeps the object from hibernating. A 300 s deadline that was
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import js
@@ -16,6 +16,24 @@ from pyodide.ffi import create_proxy
 def now_ms() -> int:
     """Milliseconds since the epoch; on this platform the clock stands still between I/O."""
     return int(time.time() * 1000)
+
+
+class Timer:
+    """Calls back once after so many ms, unless cleared."""
+
+    def __init__(self, ms: int, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._proxy = create_proxy(self._fire)
+        self._timer = js.setTimeout(self._proxy, ms)
+
+    def _fire(self) -> None:
+        self._proxy.destroy()
+        self._callback()
+
+    def clear(self) -> None:
+        """Do not call back. To be called at most once, and not after it has fired."""
+        js.clearTimeout(self._timer)
+        self._proxy.destroy()
 
 
 @asynccontextmanager

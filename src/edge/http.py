@@ -50,10 +50,7 @@ class FetchStream(httpx.AsyncByteStream):
 
 
 class FetchTransport(httpx.AsyncBaseTransport):
-    """One `fetch` per request; `abort` (a JS AbortController) ends it and its body.
-
-    The response's extension `body` is the JS stream itself; who takes it (the pump does) must not iterate the response.
-    """
+    """One `fetch` per request; `abort` (a JS AbortController) ends it and its body."""
 
     def __init__(self, abort: Any) -> None:
         self._abort = abort
@@ -85,7 +82,6 @@ class FetchTransport(httpx.AsyncBaseTransport):
             response.status,
             headers=pairs,
             stream=FetchStream(response.body),
-            extensions={"body": response.body},
         )
 
 

@@ -1,43 +1,42 @@
-"""One attempt at a model call: send the request, let the pump read the answer, report what is complete.
+"""One attempt at a model call: wait for the limiter, let the pump make the call and read the answer, report what is complete.
 
-Python is awake for the answer's head and for each semantic event; the text goes from the pump to the sockets without it (law 2).
-Every failure ends in exactly one `StepFailed`: connection, status, deadline, stream, or our own.
+Python is called for the answer's head and for each semantic event; the text goes from the pump to the sockets without it (law 2).
+No task runs meanwhile: what is awaited here would cost a turn its start. Every failure ends in exactly one `StepFailed`:
+connection, status, deadline, stream, or our own.
 """
 
 import asyncio
-import contextlib
 import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
 import js
+from pyodide.ffi import create_proxy
 
-from edge import ai_binding, pump
-from edge.ai_binding import BindingTransport
-from edge.clock import deadline, now_ms
-from edge.convert import to_object
+from edge import pump
+from edge.clock import Timer, now_ms
+from edge.convert import to_object, why
 from edge.hot import count_batch
-from edge.http import FetchTransport, is_readable
 from edgeloop.events import Event, StepError, StepFailed, Timing
 from edgeloop.limiter import Lease, Limiter
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
 from edgeloop.providers.workers_ai import BINDING
-from edgeloop.reader import StepReader, partial_blocks
+from edgeloop.reader import Op, StepReader, partial_blocks
 
-ERROR_BODY_BYTES = 64 << 10
 HELD_MS = 1_000
 """A longer wait for the limiter is told as a failed attempt."""
-ERROR_BODY_MS = 10_000
 
 Report = Callable[[list[Event]], None]
 
 
 class ModelCall:
-    """An attempt in flight. `partial` answers at any time; `abort` ends it, and it still reports its end."""
+    """An attempt in flight. `partial` answers at any time; `abort` ends it, and it still reports its end.
+
+    Nothing is reported before the call that starts or aborts it has returned: that one is in the middle of a round.
+    """
 
     def __init__(
         self, *, step: int, attempt: int, live: Any, sql: Any, ai: Any, limiter: Limiter, report: Report
@@ -49,130 +48,103 @@ class ModelCall:
         self._sql = sql
         self._ai = ai
         self._report = report
-        self._controller = js.AbortController.new()
-        self._aborted = asyncio.Event()
+        self._over = False
         self._pump: Any = None
-        self._begun = time.monotonic()
+        self._timer: Timer | None = None
+        self._head: Mapping[str, str] = {}
+        self._made = self._begun = time.monotonic()
         self._request_bytes = 0
-        self._waited_ms = 0
 
     def abort(self) -> None:
         """End it because a person stopped it."""
-        self._aborted.set()
         if self._pump is not None:
             self._pump.abort("stopped")
         else:
-            self._controller.abort()
+            self.fail_soon(local("aborted", "stopped by a person"))
 
     def partial(self) -> list[dict[str, Any]]:
         """The blocks shown but not yet in the log."""
         return json.loads(self._pump.partial()) if self._pump is not None else []
 
-    async def run(self, request: Request) -> None:
-        """Make the call and report its events; the last one is its end."""
-        self._request_bytes = len(request.body)
-        try:
-            if await self._admitted():
-                await self._run(request)
-        except (httpx.HTTPError, TimeoutError) as error:
-            self.fail(self._why(error))
-        finally:
-            if self._lease is not None:
-                self._limiter.released(self._lease)
-
-    async def _admitted(self) -> bool:
-        """Wait until the limiter lets the call begin: what one session learnt of a key holds for all of this isolate.
+    def start(self, request: Request, body: Any) -> None:
+        """Make the call as soon as the limiter lets it begin: what one session learnt of a key holds for all of this isolate.
 
         A short wait is spent here. A long one is a failed attempt with a hint: people see why nothing comes, and the object
-        sleeps until its alarm.
+        sleeps until its alarm. `body` (an array of JavaScript's) is sent in place of the request's own.
         """
-        while not isinstance(lease := self._limiter.admit(now_ms(), random.random()), Lease):
-            if lease > HELD_MS:
-                error = local("rate_limit", "held back: the provider refused another call of this key")
-                self.fail(error.model_copy(update={"retry_after_ms": lease}))
-                return False
-            with contextlib.suppress(TimeoutError):
-                async with deadline(lease):
-                    await self._aborted.wait()
-                raise httpx.ConnectError("stopped before it was sent")
-        self._lease = lease
-        return True
+        self._timer = None
+        lease = self._limiter.admit(now_ms(), random.random())
+        if isinstance(lease, Lease):
+            self._lease = lease
+            self._send(request, body)
+        elif lease > HELD_MS:
+            error = local("rate_limit", "held back: the provider refused another call of this key")
+            self.fail_soon(error.model_copy(update={"retry_after_ms": lease}))
+        else:
+            self._timer = Timer(lease, lambda: self.start(request, body))
 
-    async def _run(self, request: Request) -> None:
-        transport, url = self._way(request.url)
-        # The transport alone: a client around it costs 2 ms a call here, for pools and cookies that `fetch` has no use for.
-        sent = httpx.Request("POST", url, headers=request.headers, content=request.body)
-        response = await self._head(transport, sent, request)
-        if response.status_code != 200:
-            error = from_answer(response.status_code, response.headers, await self._error_body(response))
-            self._learn(response.headers, error)
+    def _send(self, request: Request, body: Any) -> None:
+        self._begun = time.monotonic()
+        self._request_bytes = body.length
+        bound = request.url.startswith(BINDING)
+        options = {
+            "url": request.url.removeprefix(BINDING).partition("/")[2] if bound else request.url,
+            "ai": self._ai if bound else None,
+            "headers": to_object(request.headers),
+            "body": body,
+            "dialect": request.dialect,
+            "step": self.reader.step,
+            "attempt": self.reader.attempt,
+            "live": self._live,
+            "sql": self._sql,
+            "firstMs": request.deadlines.first_ms,
+            "idleMs": request.deadlines.idle_ms,
+            "totalMs": request.deadlines.total_ms,
+        }
+        self._pump = pump.start_call(to_object(options), create_proxy(self._take))
+
+    # --- what the pump tells --------------------------------------------------------------------------------------------
+
+    def _take(self, what: str, text: str) -> None:
+        """Take the answer's head or its next operations; the last of them end the call."""
+        if self._over:
+            return
+        try:
+            if what == "head":
+                self._head = json.loads(text)
+            else:
+                self._take_ops(json.loads(text))
+        except Exception as error:  # whatever it is, the step must end and the person must hear of it
+            js.console.error(f"step {self.reader.step} failed: {why(error)}")
+            self._pump.abort("failed")
+            self.fail(local("unknown", why(error)))
+
+    def _take_ops(self, ops: list[Op]) -> None:
+        refused = ops[-1] if ops and ops[-1]["op"] == "refused" else None
+        if refused is not None:
+            error = from_answer(refused["status"], self._head, refused["body"].encode())
+            self._learn(self._head, error)
             self.fail(error)
             return
-        self._learn(response.headers, None)
-        await self._read(response.extensions["body"], request)
+        self._learn_head()
+        events = self.reader.feed(ops, count_batch)
+        if self.reader.ended is not None:
+            events += self._ending()
+            self._pump.abort("over")  # where the reader ended it, the peer still sends
+            self._end()
+        if events:
+            self._report(events)
 
-    def _way(self, url: str) -> tuple[httpx.AsyncBaseTransport, str]:
-        if url.startswith(BINDING):
-            return BindingTransport(self._ai, url, self._controller), ai_binding.URL
-        return FetchTransport(self._controller), url
+    def _learn_head(self) -> None:
+        head, self._head = self._head, {}
+        if head:
+            self._learn(head, None)
 
     def _learn(self, headers: Mapping[str, str], error: StepError | None) -> None:
         if self._lease is not None:
             self._limiter.answered(now_ms(), headers, self._lease, error)
 
-    async def _head(
-        self, transport: httpx.AsyncBaseTransport, sent: httpx.Request, request: Request
-    ) -> httpx.Response:
-        try:
-            async with deadline(request.deadlines.first_ms):
-                return await transport.handle_async_request(sent)
-        except TimeoutError:
-            self._controller.abort()  # cancelling the Python side does not stop a fetch
-            raise
-
-    async def _error_body(self, response: httpx.Response) -> bytes:
-        body = b""
-        try:
-            async with deadline(ERROR_BODY_MS):
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > ERROR_BODY_BYTES:
-                        break
-        except (TimeoutError, httpx.HTTPError):
-            pass  # the status alone tells enough
-        self._controller.abort()
-        return body
-
-    async def _read(self, body: Any, request: Request) -> None:
-        if not is_readable(body):
-            self.fail(local("truncated", "the answer has no body"))
-            return
-        self._waited_ms = int((time.monotonic() - self._begun) * 1000)
-        self._pump = pump.start_step(
-            to_object(
-                {
-                    "body": body,
-                    "dialect": request.dialect,
-                    "step": self.reader.step,
-                    "attempt": self.reader.attempt,
-                    "live": self._live,
-                    "sql": self._sql,
-                    "firstMs": max(1, request.deadlines.first_ms - self._waited_ms),
-                    "idleMs": request.deadlines.idle_ms,
-                    "totalMs": request.deadlines.total_ms,
-                    "abort": self._controller,
-                }
-            )
-        )
-        while isinstance(batch := await self._pump.next(), str):
-            events = self.reader.feed(json.loads(batch), count_batch)
-            if self.reader.ended is not None:
-                events += self._ending()
-            if events:
-                self._report(events)
-            if self.reader.ended is not None:
-                self._pump.abort("over")  # where the reader ended it, the peer still sends
-                return
+    # --- the end --------------------------------------------------------------------------------------------------------
 
     def _ending(self) -> list[Event]:
         end = self.reader.finish(self._timing(), random.random())
@@ -182,30 +154,33 @@ class ModelCall:
         return [*partial_blocks(self.reader.step, json.loads(self._pump.rest()), count_batch), end]
 
     def _timing(self) -> Timing:
-        wall = int((time.monotonic() - self._begun) * 1000)
+        now = time.monotonic()
+        held = int((self._begun - self._made) * 1000)
         if self._pump is None:
-            return Timing(wall_ms=wall, request_bytes=self._request_bytes, response_bytes=0)
+            return Timing(
+                wall_ms=int((now - self._made) * 1000), request_bytes=0, response_bytes=0, held_ms=held
+            )
         stats = json.loads(self._pump.stats())
         return Timing(
-            first_ms=None if stats["first_ms"] is None else self._waited_ms + int(stats["first_ms"]),
-            wall_ms=wall,
+            first_ms=None if stats["first_ms"] is None else int(stats["first_ms"]),
+            wall_ms=int((now - self._begun) * 1000),
             request_bytes=self._request_bytes,
             response_bytes=stats["bytes"],
             deltas=stats["deltas"],
             gap_p50_ms=stats["gap_p50_ms"],
             gap_max_ms=stats["gap_max_ms"],
             wakes=stats["wakes"],
+            held_ms=held,
         )
 
-    def _why(self, error: Exception) -> StepError:
-        if self._aborted.is_set():
-            return local("aborted", "stopped by a person")
-        if isinstance(error, TimeoutError):
-            return local("timeout", "no answer within the first-byte deadline")
-        return local("connection", str(error))
+    def fail_soon(self, error: StepError) -> None:
+        """As `fail`, after the round that is under way."""
+        asyncio.get_running_loop().call_soon(self.fail, error)
 
     def fail(self, error: StepError) -> None:
         """Report that the attempt ended without an answer: what was shown is kept."""
+        if self._over:
+            return
         reader = self.reader
         failed = StepFailed(
             step=reader.step,
@@ -215,4 +190,13 @@ class ModelCall:
             usage=reader.usage,
             timing=self._timing(),
         )
-        self._report([*partial_blocks(reader.step, self.partial(), count_batch), failed])
+        events: list[Event] = [*partial_blocks(reader.step, self.partial(), count_batch), failed]
+        self._end()
+        self._report(events)
+
+    def _end(self) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.clear()
+        if self._lease is not None:
+            self._limiter.released(self._lease)

@@ -29,6 +29,6 @@ def new_sql(sql: Any) -> Any:
     return _modules["sql"].Sql.new(sql)
 
 
-def start_step(options: Any) -> Any:
-    """Start reading a model's stream; see `startStep` in pump.mjs for the options and what comes back."""
-    return _modules["pump"].startStep(options)
+def start_call(options: Any, take: Any) -> Any:
+    """Make a model call; see `startCall` in pump.mjs for the options, and for when `take` (a proxy) is called and freed."""
+    return _modules["pump"].startCall(options, take)

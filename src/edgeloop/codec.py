@@ -22,7 +22,8 @@ from edgeloop.tools import PlacedTool
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
-    2: "A record may name the `producer` of the command that made its event; a failure may be of class `budget`.",
+    2: "A record may name the `producer` of the command that made its event; a failure may be of class `budget`; a timing may say "
+    "how long the call was held back.",
 }
 CURRENT = max(VERSIONS)
 
@@ -30,6 +31,7 @@ Json = dict[str, Any]
 _UPGRADES: dict[int, Callable[[Json], Json]] = {1: lambda record: record}
 """`_UPGRADES[n]` turns a record of version n into one of version n+1."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _event = TypeAdapter[Event](Event)
 _state = TypeAdapter(State)
 _placed = TypeAdapter(tuple[PlacedTool, ...])
@@ -39,7 +41,7 @@ _SHAPE = zlib.crc32(",".join(field.name for kind in (State, Call) for field in f
 
 def encode_batch(batch: Iterable[Recorded]) -> str:
     """Encode events that are stored together; default values are left out."""
-    return json.dumps([_record(recorded) for recorded in batch], ensure_ascii=False, separators=(",", ":"))
+    return _encode([_record(recorded) for recorded in batch])
 
 
 def decode_batch(text: str, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
@@ -86,8 +88,7 @@ def _told(error: Exception) -> str:
 
 def encode_state(state: State) -> str:
     """Encode a snapshot of the control state."""
-    stored = {"v": CURRENT, "shape": _SHAPE, "state": _state.dump_python(state, mode="json")}
-    return json.dumps(stored, ensure_ascii=False)
+    return _encode({"v": CURRENT, "shape": _SHAPE, "state": _state.dump_python(state, mode="json")})
 
 
 def decode_state(text: str) -> State | None:

@@ -54,7 +54,8 @@ class Usage(Frozen):
 
 
 class Timing(Frozen):
-    """When things happened in one model call, in ms. `first_ms` (TTFT) and `wall_ms` count from the request's start."""
+    """When things happened in one model call, in ms. `first_ms` (the first content: TTFT) and `wall_ms` count from its sending,
+    before which our own limiter held it back for `held_ms`."""
 
     first_ms: int | None = None
     wall_ms: int
@@ -64,6 +65,7 @@ class Timing(Frozen):
     gap_p50_ms: float | None = None
     gap_max_ms: float | None = None
     wakes: int = 0
+    held_ms: int = 0
 
 
 class StepError(Frozen):

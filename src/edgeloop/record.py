@@ -32,8 +32,8 @@ class StepRecord(Frozen):
     """One step: all its attempts, its last stream, its tools. Times in ms.
 
     `overlap_ms` is the tool time hidden behind the stream: what the tools ran before the model's message ended. `queue_ms` is how
-    long the oldest message that this step delivers had waited. `usage` and `cost_usd` (`prices.py`) are the last attempt's. None
-    means that it is not known.
+    long the oldest message that this step delivers had waited, `held_ms` how long our own limiter then held the last call back.
+    `usage` and `cost_usd` (`prices.py`) are the last attempt's. None means that it is not known.
     """
 
     step: int
@@ -56,6 +56,7 @@ class StepRecord(Frozen):
     request_bytes: int
     response_bytes: int
     wakes: int
+    held_ms: int
     cost_usd: float | None
 
 
@@ -184,6 +185,7 @@ class Recorder:
             request_bytes=timing.request_bytes if timing else 0,
             response_bytes=timing.response_bytes if timing else 0,
             wakes=timing.wakes if timing else 0,
+            held_ms=timing.held_ms if timing else 0,
             cost_usd=_usd(step.usage, step.model, step.at),
         )
         self._turn.append(record)

@@ -1,5 +1,5 @@
-// The pump: a model's body goes through the Rust decoder to the sockets, and Python is woken only when something is
-// complete. Decides what is sent when, and how a stream ends: by its own word, by a deadline, a person, a broken
+// The pump: a model's answer goes through the Rust decoder to the sockets, and Python is woken only when something is
+// complete. Decides what is sent when, and how a stream ends: by its own word, by a refusal, a deadline, a person, a broken
 // connection. Knows no provider and no session; plain Node can run it.
 //
 // Text never wakes Python, and goes out at once; only what comes faster than a person can see, within WINDOW_MS of the
@@ -16,16 +16,18 @@ const WINDOW_MS = 2;
 const READ_BYTES = 64 << 10;
 /** How long to go on reading after the end: a body read to its last byte leaves the connection usable. */
 const DRAIN_MS = 1000;
+/** Of a refusal's body. */
+const REFUSAL_BYTES = 64 << 10;
+const REFUSAL_MS = 10_000;
 
 /** One streamed answer. Options:
- *  `body` a ReadableStream of bytes, `dialect`, `step` and `attempt` for the frames, `live` (live.mjs),
- *  `sql` the raw storage handle (optional), `firstMs`, `idleMs`, `totalMs` (0: none; the clock starts here),
- *  `abort` the fetch's AbortController (optional).
+ *  `send` (takes an AbortSignal, gives the Response), `onHead` (told the headers as JSON), `dialect`, `step` and `attempt`
+ *  for the frames, `live` (live.mjs), `sql` (optional), `firstMs`, `idleMs`, `totalMs` (0: none; the clock starts here).
  */
 export class Pump {
   #decoder;
   #live;
-  #abort;
+  #abort = new AbortController();
   #frame;
   #deadlines;
   #recovery;
@@ -42,15 +44,14 @@ export class Pump {
   #handedOver = false;
   #rest = null;
 
-  constructor(decoders, { body, dialect, step, attempt, live, sql, firstMs, idleMs, totalMs, abort }) {
+  constructor(decoders, { send, onHead, dialect, step, attempt, live, sql, firstMs, idleMs, totalMs }) {
     this.#decoder = decoders.open(dialect);
     this.#live = live;
-    this.#abort = abort ?? null;
     this.#frame = `"step":${step},"attempt":${attempt},"block":`;
     const limits = { first: firstMs, idle: idleMs, total: totalMs };
     this.#deadlines = new Deadlines(limits, (message) => this.#timedOut(message));
     this.#recovery = new Recovery({ sql, step, attempt }, () => this.partial());
-    this.#run(body);
+    this.#run(send, onHead);
   }
 
   /** The next operations due, as a JSON array; null after those with the last one. One call at a time; asking again
@@ -95,9 +96,14 @@ export class Pump {
     return JSON.stringify(this.#timing.summary());
   }
 
-  async #run(body) {
+  async #run(send, onHead) {
     let reader = null;
     try {
+      const { status, headers, body } = await send(this.#abort.signal);
+      if (this.#ended) return body?.cancel().catch(() => {});
+      onHead(JSON.stringify(Object.fromEntries(headers)));
+      if (status !== 200) return await this.#refused(status, body);
+      if (!body) return this.#endWith("truncated", "the answer has no body", { retryable: true });
       reader = new BodyReader(body);
       await this.#read(reader);
     } catch (error) {
@@ -106,6 +112,16 @@ export class Pump {
       this.#endWith(cls, error.message, { retryable: true });
     }
     reader?.cancel();
+  }
+
+  /** What a refusal says is for Python to judge: `{op: "refused", status, body}` stands for the end. */
+  async #refused(status, body) {
+    this.#deadlines.clear();
+    const text = body ? await beginning(body, REFUSAL_BYTES, REFUSAL_MS) : "";
+    this.#abort.abort();
+    if (this.#ended) return;
+    this.#end(JSON.stringify({ op: "refused", status, body: text }));
+    this.#wake();
   }
 
   async #read(reader) {
@@ -184,6 +200,7 @@ export class Pump {
 
   /** `text` is escaped already, so a frame is put together without encoding anything. */
   #show(kind, block, off, text, deltas) {
+    this.#timing.content();
     this.#timing.deltas += deltas;
     this.#grown += text.length;
     if (this.#live.size === 0) return;
@@ -192,6 +209,7 @@ export class Pump {
   }
 
   #announce(block, op) {
+    this.#timing.content();
     if (this.#live.size === 0) return;
     const name = JSON.stringify(JSON.parse(op).name);
     this.#live.send(`{"t":"call",${this.#frame}${block},"name":${name}}`);
@@ -238,7 +256,7 @@ export class Pump {
     } catch {
       this.#end(ours);
     }
-    this.#abort?.abort();
+    this.#abort.abort();
     this.#wake();
   }
 }
@@ -276,6 +294,27 @@ class BodyReader {
   cancel() {
     this.#reader.cancel().catch(() => {});
   }
+}
+
+/** The text at the beginning of a body, as far as it comes in time. */
+async function beginning(body, most, ms) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let [text, size] = ["", 0];
+  const timer = setTimeout(() => reader.cancel().catch(() => {}), ms);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+      if ((size += value.length) > most) break;
+    }
+  } catch {
+    // The status alone tells enough.
+  }
+  clearTimeout(timer);
+  reader.cancel().catch(() => {});
+  return text;
 }
 
 /** Read on to the end of the bytes, for a while. */

@@ -1,4 +1,4 @@
-// When the bytes of one stream came. Counts and gaps only; plain numbers out.
+// When the bytes of one stream came, and the first of its content. Counts and gaps only; plain numbers out.
 
 const GAPS = 4096;
 
@@ -18,9 +18,13 @@ export class Timing {
   read(bytes, now) {
     this.bytes += bytes;
     this.reads += 1;
-    this.#first ??= now - this.#begun;
     if (this.#last !== null) this.#gap(now - this.#last);
     this.#last = now;
+  }
+
+  /** Some of what the model says was shown. A head, a ping or a role is no content. */
+  content() {
+    this.#first ??= performance.now() - this.#begun;
   }
 
   #gap(gap) {

@@ -140,8 +140,8 @@ def test_sessions_with_the_same_tools_share_them() -> None:
         "null",
         encode_state(State()).partition('"state": ')[0] + '"state": "x"}',
         encode_state(State()).replace('"idle"', '"nowhere"'),
-        encode_state(State()).replace(f'"v": {codec.CURRENT}', '"v": 99'),
-        encode_state(State()).replace('"shape": ', '"shape": 1'),
+        encode_state(State()).replace(f'"v":{codec.CURRENT}', '"v":99'),
+        encode_state(State()).replace('"shape":', '"shape":1'),
         '{"v":1}',
     ],
 )

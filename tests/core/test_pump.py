@@ -254,6 +254,47 @@ def test_the_first_bytes_deadline() -> None:
     assert found["stats"]["first_ms"] is None
 
 
+def test_a_refusal_is_told_with_its_head() -> None:
+    """Any status but 200: the headers, then one operation with the status and the body's beginning; the rest is let go."""
+    body = [b'{"error": {"message": "', b"slow down " * 10_000, b'"}}']
+    refused = {"status": 429, "headers": {"retry-after": "7"}}
+    found, endless = pump(
+        scenario(body, **refused), scenario(body, **refused, end="hang", limits={"firstMs": 900})
+    )
+    assert found["head"] == refused["headers"]
+    for one in (found, endless):
+        (op,) = ops(one)
+        assert (op["op"], op["status"]) == ("refused", 429)
+        assert op["body"].startswith('{"error": {"message": "slow down ')
+        assert (one["fetchAborted"], one["timers"], one["again"]) == (True, 0, None)
+    assert len(ops(endless)[0]["body"]) > 64 << 10
+
+
+@pytest.mark.parametrize(
+    ("options", "cls", "message"),
+    [
+        ({"unreachable": "Network connection lost."}, "connection", "Network connection lost."),
+        ({"bodiless": True}, "truncated", "the answer has no body"),
+    ],
+)
+def test_an_answer_that_never_comes_is_one_error(options: dict[str, Any], cls: str, message: str) -> None:
+    """No connection, or a 200 without a body: one error that may be tried again, and nothing is left running."""
+    (found,) = pump(scenario([], **options))
+    assert [(op["op"], op["class"], op["message"], op["retryable"]) for op in ops(found)] == [
+        ("error", cls, message, True)
+    ]
+    assert (found["timers"], found["again"]) == (0, None)
+
+
+def test_the_first_content_is_what_counts() -> None:
+    """Time to first token runs to the first text, reasoning or call, not to the first bytes: a head says nothing."""
+    (found,) = pump(scenario(at_block_ends(STREAM), pauseMs=30))
+    heads = STREAM[: STREAM.index(b"Two files")].count(b"\n\n")
+    assert found["stats"]["first_ms"] >= 30 * (heads + 1) - 5
+    (silent,) = pump(scenario(at_block_ends(STREAM)[:1], end="hang", limits={"idleMs": 60}))
+    assert silent["stats"]["first_ms"] is None
+
+
 def test_a_steady_stream_meets_no_deadline() -> None:
     """Each read moves the idle deadline."""
     (found,) = pump(scenario(at_block_ends(STREAM), pauseMs=15, limits={"firstMs": 2_000, "idleMs": 150}))

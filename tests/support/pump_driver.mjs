@@ -1,7 +1,7 @@
 // Runs src/hot/stream.mjs in plain Node: real streams and timers, sockets and SQL that only remember. Scenarios come as
 // a JSON array on standard input (fields below), their outcomes go as a JSON array to standard output.
 //   dialect, chunks [base64], pauseMs before each chunk, end "close" | "error" | "hang", limits {firstMs, idleMs, totalMs},
-//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, joinAfter (chunks), plain (no byte stream), trapAfter (feeds), slowNextMs (Python is slow to ask)
+//   sockets [{throwsAfter, behindAfter, behind (bytes)}], patienceMs, abortAfterMs, status, headers, bodiless, unreachable (why), joinAfter (chunks), plain (no byte stream), trapAfter (feeds), slowNextMs (Python is slow to ask)
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DecoderLost, Decoders } from "../../src/hot/decoder.mjs";
@@ -72,7 +72,7 @@ async function run(scenario) {
   sockets.forEach((ws, i) => live.add(ws, `c${i}`));
   const rows = [];
   const batches = [];
-  const abort = new AbortController();
+  let signal = null;
   const outcome = { cancelled: false, joined: null, logged: null, unknown: [] };
   const onChunk = (at) => {
     if (at !== scenario.joinAfter) return;
@@ -81,7 +81,14 @@ async function run(scenario) {
     live.add(joiner, "joiner");
   };
   const pump = new Pump(scenario.trapAfter === undefined ? decoders : dying(scenario.trapAfter), {
-    body: bodyOf(scenario, onChunk, () => (outcome.cancelled = true)),
+    send: async (given) => {
+      signal = given;
+      if (scenario.unreachable) throw new Error(scenario.unreachable);
+      const { status = 200, headers = {} } = scenario;
+      const body = scenario.bodiless ? null : bodyOf(scenario, onChunk, () => (outcome.cancelled = true));
+      return { status, headers: new Map(Object.entries(headers)), body };
+    },
+    onHead: (head) => (outcome.head = JSON.parse(head)),
     dialect: scenario.dialect,
     step: 3,
     attempt: 1,
@@ -91,7 +98,6 @@ async function run(scenario) {
     idleMs: 0,
     totalMs: 0,
     ...scenario.limits,
-    abort,
   });
   if (scenario.abortAfterMs !== undefined) setTimeout(() => pump.abort("stopped"), scenario.abortAfterMs);
   for (;;) {
@@ -112,7 +118,7 @@ async function run(scenario) {
     sockets: sockets.map((ws) => ({ frames: ws.frames, closed: ws.closed })),
     joiner: joiner.frames,
     attached: live.size,
-    fetchAborted: abort.signal.aborted,
+    fetchAborted: signal.aborted,
     timers: process.getActiveResourcesInfo().filter((name) => name === "Timeout").length,
     again: await pump.next(),
   };
