@@ -105,7 +105,7 @@ class Agent:
     def _take_up(self) -> None:
         """Go on: a stream that nobody reads any more (a predecessor's, or one whose end could not be stored) has ended."""
         state = self.state
-        if state.phase != "streaming" or f"step {state.step}" in self._tasks:
+        if state.phase != "streaming" or (self._call is not None and self._call.is_of(state)):
             self.record([])
             return
         shown = partial_blocks(state.step, self._saved(state), count_batch)

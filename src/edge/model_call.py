@@ -25,6 +25,7 @@ from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
 from edgeloop.providers.workers_ai import BINDING
 from edgeloop.reader import Op, StepReader, partial_blocks
+from edgeloop.state import State
 
 HELD_MS = 1_000
 """A longer wait for the limiter is told as a failed attempt."""
@@ -54,6 +55,10 @@ class ModelCall:
         self._head: Mapping[str, str] = {}
         self._made = self._begun = time.monotonic()
         self._request_bytes = 0
+
+    def is_of(self, state: State) -> bool:
+        """Whether it is the attempt that this state waits for."""
+        return (self.reader.step, self.reader.attempt) == (state.step, state.attempt)
 
     def abort(self) -> None:
         """End it because a person stopped it."""

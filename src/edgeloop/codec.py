@@ -22,8 +22,7 @@ from edgeloop.tools import PlacedTool
 
 VERSIONS = {
     1: "The first: one record {v, seq, at, event} per event, batches as JSON arrays.",
-    2: "A record may name the `producer` of the command that made its event; a failure may be of class `budget`; a timing may say "
-    "how long the call was held back.",
+    2: "A record may name the `producer` of its command; a failure may be of class `budget`; a timing has `held_ms`.",
 }
 CURRENT = max(VERSIONS)
 

@@ -257,7 +257,7 @@ def test_the_first_bytes_deadline() -> None:
 def test_a_refusal_is_told_with_its_head() -> None:
     """Any status but 200: the headers, then one operation with the status and the body's beginning; the rest is let go."""
     body = [b'{"error": {"message": "', b"slow down " * 10_000, b'"}}']
-    refused = {"status": 429, "headers": {"retry-after": "7"}}
+    refused: dict[str, Any] = {"status": 429, "headers": {"retry-after": "7"}}
     found, endless = pump(
         scenario(body, **refused), scenario(body, **refused, end="hang", limits={"firstMs": 900})
     )
