@@ -173,12 +173,13 @@ class Runner:
         """Run what changes something, unless it was begun before, maybe by this client's earlier life."""
         key = f"{self._log}/{given.call}"
         before = self._journal.find(key)
-        if before is not None:
+        if before is not None and (before.ended is not None or not tool.repeatable):
             return before.ended or ("lost", UNKNOWN)
         asked = tool.guarded and not given.consent
         if asked and await self._asker.answer(tool.name, tool.question(arguments)) == "no":
             raise ToolDenied(DENIED)
-        self._journal.begin(key)
+        if before is None:
+            self._journal.begin(key)
         ended = await self._end(self._run_ok(tool, arguments, running), tool.name)
         self._journal.end(key, *ended)
         return ended

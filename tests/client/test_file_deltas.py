@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from edgeloop.kernels import KernelTrapped
 from edgeloop_client.contents import content_hash
 from edgeloop_client.errors import ToolError, ToolTimeout
 from edgeloop_client.hot import count_tokens
-from edgeloop_client.tools import LOCAL_TOOLS, disk
+from edgeloop_client.tools import LOCAL_TOOLS, disk, reading
 from edgeloop_client.tools.base import Cancel, to_json
 from tests.support.workspace import workspace_in
 
@@ -294,6 +295,20 @@ def test_strange_results_show_nothing(session: Session, name: str, content: str)
     assert not any(session.workspace.held.versions("f").values())
 
 
+def test_without_kernels_there_is_the_text(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that dies costs a full text, never an answer."""
+
+    def trapped(*_given: Any, **_options: Any) -> None:
+        raise KernelTrapped("gone")
+
+    session.read()
+    monkeypatch.setattr(reading, "count_batch", trapped)
+    assert "text" in session.read(full=False)
+    session.write(changed(3, "x\n"))
+    monkeypatch.setattr(reading, "hunks", trapped)
+    assert "text" in session.read()
+
+
 # --- edit_file, write_file ------------------------------------------------------------------------------------------
 
 
@@ -526,83 +541,126 @@ def test_an_edit_nobody_waits_for(session: Session) -> None:
 
 
 class Reader:
-    """What a model can know: lines by version, from the answers alone."""
+    """What a model can know: lines by version, from the answers and its own edits alone."""
 
     def __init__(self) -> None:
         self.known: dict[str, dict[int, str]] = {}
 
-    def take(self, answer: Json) -> str:
+    def read(self, answer: Json) -> str:
         """The text that an answer to read_file stands for."""
         lines = range(answer["start_line"], answer["end_line"] + 1)
         version = self.known.setdefault(answer["hash"], {})
         if "text" in answer:
             found = dict(zip(lines, answer["text"].splitlines(keepends=True), strict=True))
         elif "diff" in answer:
-            found = self._patched(answer, lines)
+            base = answer["base"]
+            moved = base.get("start_line", answer["start_line"]) - answer["start_line"]
+            found = patched(self.known[base["hash"]], answer["diff"], lines, moved)
         else:
-            found = {number: version[number] for number in lines}
-        version |= found
-        return "".join(found[number] for number in lines)
+            found = version
+        version |= {number: found[number] for number in lines}
+        return "".join(version[number] for number in lines)
 
-    def _patched(self, answer: Json, lines: range) -> dict[int, str]:
-        base, at = answer["base"], answer["base"].get("start_line", answer["start_line"])
-        found, moved, number = dict[int, str](), at - answer["start_line"], answer["start_line"]
-        old, shown = self.known[base["hash"]], dict[int, str]()
-        ends: list[tuple[int, int]] = []
-        for hunk in answer["diff"].split("@@ -")[1:]:
-            head, _, body = hunk.partition("\n")
-            old_start, new_start = (self._start(side) for side in head.removesuffix(" @@").split(" +"))
-            new = [line[1:] + "\n" for line in body.removesuffix("\n").split("\n") if line[:1] in " +"]
-            shown |= {new_start + at: line for at, line in enumerate(new)}
-            old_lines = sum(line[:1] in " -" for line in body.removesuffix("\n").split("\n"))
-            ends.append((new_start + len(new), old_start + old_lines))
-        for number in lines:
-            before = [old_end - new_end for new_end, old_end in ends if new_end <= number]
-            shift = before[-1] if before else moved
-            found[number] = shown[number] if number in shown else old[number + shift]
-        return found
-
-    def edited(self, base: str, made: str, at: int, pieces: list[str]) -> None:
-        """Learn of an own edit within line `at`, which became `pieces`."""
-        old = dict(self.known.get(base, {}))
-        new = self.known.setdefault(made, {})
-        new |= {
-            number + (len(pieces) - 1) * (number > at): line for number, line in old.items() if number != at
-        }
-        new |= {at + offset: piece for offset, piece in enumerate(pieces)} if at in old else {}
-
-    @staticmethod
-    def _start(side: str) -> int:
-        start, _, count = side.partition(",")
-        return int(start) + (count == "0")
+    def edited(self, base: str, at: int, pieces: list[str], answer: Json) -> None:
+        """Learn of an own edit within line `at`, which became `pieces`, and of what it was merged with."""
+        old, more = self.known.get(base, {}), len(pieces) - 1
+        own = {number + more * (number > at): line for number, line in old.items() if number != at}
+        own |= {at + offset: piece for offset, piece in enumerate(pieces)} if at in old else {}
+        if "merged" in answer:
+            own = patched(own, answer["diff"], range(1, answer["total_lines"] + 1), 0)
+        self.known.setdefault(answer["hash"], {}).update(own)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_whoever_remembers_the_answers_knows_the_text(session: Session, seed: int) -> None:
-    """Over random readings, edits and changes by others, each answer stands for exactly the lines on the disk."""
-    chance, reader, kinds = random.Random(seed), Reader(), set[str]()
-    lines = [f"{chance.randrange(20)} {'words ' * 6}\n" for _ in range(80)]
-    session.write(lines)
-    for _ in range(40):
-        lines = session.text().splitlines(keepends=True)
-        at = chance.randrange(len(lines)) if lines else 0
-        match chance.randrange(6):
-            case 0:
-                lines[at : at + chance.randrange(3)] = [f"new {chance.random()}\n"] * chance.randrange(3)
-                session.write(lines)
-            case 1 if lines.count(lines[at]) == 1 and "".join(lines).count(lines[at]) == 1:
-                base = content_hash(session.text().encode())
-                search = (
-                    lines[at] if chance.random() < 0.5 else lines[at][: chance.randrange(1, len(lines[at]))]
-                )
-                if "".join(lines).count(search) == 1:
-                    new = chance.choice(["", "edited ", "a\nb\n"]) + search
-                    made = session.edit(base, search, new)
-                    pieces = lines[at].replace(search, new).splitlines(keepends=True)
-                    reader.edited(base, made["hash"], at + 1, pieces)
-            case _:
-                start, count = chance.randrange(1, max(len(lines), 1) + 1), chance.choice([5, 20, 80])
-                answer = session.read(start_line=start, max_lines=count)
-                kinds |= answer.keys() & {"text", "diff", "unchanged_since"}
-                assert reader.take(answer) == "".join(lines[start - 1 : start - 1 + count])
-    assert kinds == {"text", "diff", "unchanged_since"}
+def patched(old: dict[int, str], diff: str, lines: range, moved: int) -> dict[int, str]:
+    """Those of the lines that whoever knows lines of the old text knows by a unified diff; `moved` is the first line's shift."""
+    shown, shifts = dict[int, str](), [(lines.start, moved)]
+    for hunk in diff.split("@@ -")[1:]:
+        head, _, body = hunk.partition("\n")
+        old_start, new_start = (first_line(side) for side in head.removesuffix(" @@").split(" +"))
+        rows = body.removesuffix("\n").split("\n")
+        new = [row[1:] + "\n" for row in rows if row[:1] in " +"]
+        shown |= {new_start + offset: line for offset, line in enumerate(new)}
+        old_end = old_start + sum(row[:1] in " -" for row in rows)
+        shifts.append((new_start + len(new), old_end - new_start - len(new)))
+    was = {number: number + [shift for first, shift in shifts if first <= number][-1] for number in lines}
+    return {
+        number: shown.get(number, old.get(was[number], ""))
+        for number in lines
+        if number in shown or was[number] in old
+    }
+
+
+def first_line(side: str) -> int:
+    """Where a side of a hunk begins."""
+    start, _, count = side.partition(",")
+    return int(start) + (count == "0")
+
+
+@dataclass(kw_only=True)
+class Life:
+    """Random readings, edits of the last and of older versions, and changes by others."""
+
+    session: Session
+    chance: random.Random
+    reader: Reader = field(default_factory=Reader)
+    texts: dict[str, list[str]] = field(default_factory=lambda: dict[str, list[str]]())
+    seen: set[str] = field(default_factory=lambda: set[str]())
+
+    def lines(self) -> list[str]:
+        lines = self.session.text().splitlines(keepends=True)
+        self.texts[content_hash("".join(lines).encode())] = lines
+        return lines
+
+    def change(self) -> None:
+        """Somebody replaces up to two lines by up to two."""
+        lines, chance = list(self.lines()), self.chance
+        at = chance.randrange(len(lines))
+        lines[at : at + chance.randrange(3)] = [f"new {chance.random()}\n"] * chance.randrange(3)
+        self.session.write(lines)
+
+    def edit(self) -> None:
+        """The model edits within a line of a version it knows of."""
+        self.lines()
+        known = [version for version in self.texts if version in self.reader.known]
+        base = self.chance.choice(known[-4:] or list(self.texts))
+        lines = self.texts[base]
+        at = self.chance.randrange(len(lines))
+        search = self.chance.choice([lines[at], lines[at][: self.chance.randrange(1, len(lines[at]))]])
+        new = self.chance.choice(["", "edited ", "a\nb\n"]) + search
+        try:
+            answer = self.session.edit(base, search, new)
+        except ToolError as error:
+            self.seen.add(str(error).partition(" ")[0])
+            return
+        self.seen |= answer.keys() & {"merged"}
+        self.reader.edited(base, at + 1, lines[at].replace(search, new).splitlines(keepends=True), answer)
+
+    def read(self) -> None:
+        """The model reads a range, and knows what is there."""
+        lines = self.lines()
+        start, count = self.chance.randrange(1, len(lines) + 1), self.chance.choice([5, 12, 80])
+        answer = self.session.read(start_line=start, max_lines=count)
+        self.seen |= answer.keys() & {"text", "diff", "unchanged_since"}
+        assert self.reader.read(answer) == "".join(lines[start - 1 : start - 1 + count])
+
+    def check(self) -> None:
+        """All the model thinks to know of the file as it is, is so."""
+        lines = self.lines()
+        known = self.reader.known.get(content_hash("".join(lines).encode()), {})
+        assert all(lines[number - 1] == line for number, line in known.items())
+
+
+def test_whoever_remembers_the_answers_knows_the_text(session: Session) -> None:
+    """Over random lives, each answer stands for exactly the lines on the disk to whoever kept the answers before."""
+    seen = set[str]()
+    for seed in range(10):
+        chance = random.Random(seed)
+        session.write([f"{chance.randrange(60)} {'words ' * 6}\n" for _ in range(30)])
+        session.log.clear()
+        session.restart()
+        life = Life(session=session, chance=chance)
+        for _ in range(50):
+            chance.choice([life.change, life.edit, life.edit, life.read, life.read, life.read])()
+            life.check()
+        seen |= life.seen
+    assert {"text", "diff", "unchanged_since", "merged", "conflict:"} <= seen

@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from edgeloop.limits import MAX_RESULT_BYTES
 from edgeloop.wire import ToolResult
-from edgeloop_client.journal import Journal
+from edgeloop_client.journal import Entry, Journal
 from edgeloop_client.runner import Assignment, Runner
 from edgeloop_client.tools import LOCAL_TOOLS
-from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace
+from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace, to_json
 from edgeloop_client.view import CallSeen
 from tests.client.conftest import Doings, Person
 from tests.support.workspace import workspace_in
@@ -214,4 +214,41 @@ async def test_what_a_recorded_result_shows(
     assert bool(workspace.held.versions("f")) == held
     runner.restarted()
     assert not workspace.held.versions("f")
+    await runner.close()
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("name", ["edit_file", "write_file"])
+async def test_an_edit_that_may_have_been_made(tmp_path: Path, name: str, made: bool) -> None:
+    """An edit that was begun before a restart is made, or found made: never twice, and never not known."""
+    workspace, delivered = workspace_in(tmp_path, tmp_path), list[ToolResult]()
+    journal = Journal(tmp_path / "runs.sqlite")
+    (tmp_path / "f").write_text("one\n")
+    reading = LOCAL_TOOLS["read_file"].run(
+        workspace, LOCAL_TOOLS["read_file"].parse('{"path":"f"}'), Cancel()
+    )
+    sight = LOCAL_TOOLS["read_file"].sight('{"path":"f"}', to_json(reading))
+    assert sight is not None
+    workspace.held.see(1, "1.0", sight)
+    more = (
+        {"content": "one\none\n"}
+        if name == "write_file"
+        else {"edits": [{"search": "one\n", "replace": "one\none\n"}]}
+    )
+    arguments = to_json({"path": "f", "base_hash": reading["hash"], **more})
+    journal.begin("log/2.0")
+    if made:
+        (tmp_path / "f").write_text("one\none\n")
+    runner = Runner(
+        workspace=workspace, tools=LOCAL_TOOLS, asker=Person(), journal=journal, deliver=delivered.append
+    )
+    runner.belongs_to("log")
+    runner.assign(Assignment(call="2.0", epoch=1, name=name, arguments=arguments))
+    async with asyncio.timeout(5):
+        while not delivered:
+            await asyncio.sleep(0.002)
+    assert delivered[0].outcome == "ok"
+    assert ("merged" in delivered[0].content) == made
+    assert (tmp_path / "f").read_text() == "one\none\n"
+    assert journal.find("log/2.0") == Entry(ended=("ok", delivered[0].content))
     await runner.close()

@@ -79,7 +79,8 @@ class Tool:
     """A local tool. `run(workspace, arguments, cancel)` blocks and is called in a thread.
 
     `touches` is as in `ToolSpec`; `question` words a call for the person who is asked about it; a `guarded` tool never runs
-    without a person's word, whatever the session's mode allows. `shows(arguments, content)` reads an `ok` result of the log.
+    without a person's word, whatever the session's mode allows; a `repeatable` one may be run again where it is not known whether
+    it took effect, and does nothing then if it had. `shows(arguments, content)` reads an `ok` result of the log.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Tool:
     touches: dict[Touched, str] = field(default_factory=lambda: dict[Touched, str]())
     question: Callable[[Any], str] = str
     guarded: bool = False
+    repeatable: bool = False
     shows: Callable[[Any, str], Sight | None] = lambda _arguments, _content: None
 
     @property

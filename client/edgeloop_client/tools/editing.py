@@ -2,6 +2,8 @@
 
 Decides what a change means where the file is no longer that version: it is merged with what happened meanwhile, or reported as a
 conflict; what somebody else did is never overwritten. How files are written: disk.py.
+
+So a change may be made again: what it did the first time meets it as the same change by somebody else, and merges to nothing.
 """
 
 from collections.abc import Callable
@@ -250,6 +252,7 @@ EDIT = Tool(
     run=edit_file,
     touches={"path": "path"},
     question=edit_question,
+    repeatable=True,
     shows=edit_shows,
 )
 WRITE = Tool(
@@ -263,5 +266,6 @@ WRITE = Tool(
     run=write_file,
     touches={"path": "path"},
     question=write_question,
+    repeatable=True,
     shows=write_shows,
 )
