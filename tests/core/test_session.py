@@ -508,6 +508,33 @@ def test_a_finished_step_resets_the_attempts() -> None:
     assert sim.ends() == ["done"]
 
 
+def test_attempts_are_shared_by_repeats_and_continuations() -> None:
+    """A step that is repeated and a message that is continued draw on one budget: neither makes the other's new."""
+    faults = [Fault(failure(), off) for off in (0, 3, 0, 6, 9, 0, 12, 15, 0, 0)]
+    sim = failing(*faults)().begin().run()
+    assert len(sim.events(StepFailed)) == MAX_ATTEMPTS
+    assert sim.ends() == ["failed"]
+    steps = sim.events(StepStarted)
+    assert [step.attempt for step in steps] == list(range(1, MAX_ATTEMPTS + 1))
+    assert len({step.step for step in steps}) == 5
+
+
+def test_no_budget_runs_while_a_person_is_asked() -> None:
+    """A question may be open for most of a day: no attempt is made meanwhile, and the tool's own time begins with its start."""
+    sim = Sim(tools=TOOLS, mode="ask", script=[said(Ask("write")), said("Made it.")]).begin()
+    while not any(call.verdict == "ask" for call in sim.state.open_calls):
+        sim.stream_tick()
+    before = len(sim.log)
+    for _ in range(23):
+        sim.now += 3_600_000
+        sim.record()
+    assert len(sim.log) == before
+    sim.answer(allow=True)
+    sim.run()
+    assert sim.outcomes() == {"1.0": "ok"}
+    assert sim.ends() == ["done"]
+
+
 @pytest.mark.parametrize("snapshots", [False, True], ids=["from the log", "from a snapshot"])
 @pytest.mark.parametrize(
     "kind",

@@ -19,7 +19,7 @@ from edgeloop.events import BlockFinished, StepFailed, TurnFinished
 from edgeloop.wire import EventsPage
 from scripts.local_edge import LocalEdge
 from tests.edge.conftest import variables
-from tests.support.edge import Client, Door, events_of, kinds, raw_socket, refusal
+from tests.support.edge import Client, Door, Tool, events_of, kinds, raw_socket, refusal
 from tests.support.provider import Reply, Script, ScriptedProvider
 
 HELLO = '{"t":"hello","v":1,"client":"raw"}'
@@ -235,6 +235,27 @@ async def test_the_watchdog_of_what_cannot_be_opened_does_not_spin(ward: Ward):
     await logged(ward.edge, failed)
     await asyncio.sleep(4)
     assert ward.edge.log_text().count(failed) == 1
+
+
+async def test_a_tool_that_the_provider_refuses_fails_turns_until_it_is_gone(
+    ward: Ward, provider: ScriptedProvider, agent: str
+):
+    """A request that is refused for its tools ends the turn and says why; with other tools the session goes on."""
+
+    door = Door(url=ward.edge.url, agent=agent)
+    provider.script(agent, lambda reply: reply.refuse(400, kind="invalid_request_error"), well)
+    odd = Tool(name="odd_tool", run=lambda _: "")
+    async with Client(door=door, tools=(odd,)) as client:
+        await client.say("go")
+        view = await client.until_idle()
+        assert view.ended is not None
+        assert (view.ended.reason, "scripted" in view.ended.detail) == ("failed", True)
+    async with Client(door=door, tools=()) as client:
+        await client.say("again", id="m2")
+        assert (await client.until_idle(2)).answer == "All well."
+    first, second = (asked.body for asked in provider.asked(agent))
+    assert b"odd_tool" in first
+    assert b"odd_tool" not in second
 
 
 async def test_others_notice_nothing(ward: Ward):

@@ -1,14 +1,15 @@
 """Lost connections: whatever a client was sent before and after, what it sees is what the log says, and nothing is sent twice."""
 
+import json
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from edgeloop.events import BlockFinished
-from edgeloop.wire import BlockStreamed, Delta, Events, Synced, Welcome
+from edgeloop.wire import BlockStreamed, Delta, Events, Synced, Welcome, parse_server_frame
 from edgeloop_client.view import View
-from tests.support.edge import Client, Door, Tool
+from tests.support.edge import Client, Door, Tool, raw_socket
 from tests.support.provider import Reply, ScriptedProvider
 
 PIECES = ("Grüße ", "aus 東京, ", "wo es ", "🙂 ", "gut geht.")
@@ -96,6 +97,26 @@ async def test_a_second_client_in_mid_stream_sees_the_same(provider: ScriptedPro
             await second.until_idle()
     assert first.shown() == second.shown() == SAID
     assert first.view == second.view == await door.view()
+
+
+async def test_before_its_handshake_a_socket_is_sent_nothing(provider: ScriptedProvider, door: Door):
+    """A socket that has not said hello gets no live frame; its first one is its welcome, and it misses nothing (behaviour 2)."""
+    gates = Gates()
+    provider.script(door.agent, gates.script)
+    async with Client(door=door) as client, raw_socket(door) as late:
+        await client.say("go")
+        gates.open(2)
+        await client.until(lambda: client.shown() == "".join(PIECES[:2]))
+        await late.send(json.dumps({"t": "hello", "v": 1, "client": "late"}))
+        first = parse_server_frame(await late.recv())
+        assert isinstance(first, Welcome)
+        view = View()
+        view.apply(first)
+        gates.open(len(PIECES))
+        while not view.turns:
+            view.apply(parse_server_frame(await late.recv()))
+        await client.until_idle()
+    assert view == client.view == await door.view()
 
 
 async def test_the_stream_goes_on_while_nobody_looks(provider: ScriptedProvider, door: Door):
