@@ -35,6 +35,8 @@ def _judge(run: Run, seconds: float) -> int:
     for what in sorted(counts):
         print(f"  {counts[what]:>9,}  {what}")
     print(f"  {asked:>9,}  requests at the model, {size:,} bytes, each a prefix of its session's next")
+    for why, times in run.why_lost.most_common(8):
+        print(f"  {times:>9,}  connections lost: {why}")
     for what in run.wrong:
         print(f"  WRONG  {what}")
     if run.wrong:

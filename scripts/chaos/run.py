@@ -5,6 +5,7 @@ Decides when what happens (from the seed) and keeps the book of what was sent; w
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,7 @@ class Life:
     """Which process of clients each message was said through."""
     joined: set[str] = field(default_factory=lambda: set[str]())
     turns: int = 0
+    stage: str = "joining"
     checked: dict[str, tuple[int, bool | None, str]] = field(
         default_factory=lambda: dict[str, tuple[int, bool | None, str]]()
     )
@@ -53,6 +55,7 @@ class Run:
         self.seed = seed
         self.wrong: list[str] = []
         self.count = Counter[str]()
+        self.why_lost = Counter[str]()
         self.world = World(folder, seed, self._hear)
         self._seconds = seconds
         self._chance = random.Random(seed)
@@ -145,7 +148,8 @@ class Run:
         # Tools that are declared later would rightly move the prompt's prefix.
         while self._storm and not life.joined >= set(life.people):
             await asyncio.sleep(0.1)
-        for _ in range(self._chance.randint(*MESSAGES)):
+        for number in range(self._chance.randint(*MESSAGES)):
+            life.stage = f"talking {number}"
             if not self._storm:
                 return
             turns = life.turns
@@ -192,7 +196,9 @@ class Run:
 
     async def _end(self, life: Life) -> None:
         """Wait for its rest, look at it, and let its clients go."""
+        life.stage = "coming to rest"
         state = await self._rest(life)
+        life.stage = "looked at"
         if state is None:
             found = await self._evidence(life)
             self._fault(
@@ -245,6 +251,7 @@ class Run:
             missing = [
                 name for name in life.people if life.checked.get(name, (0, None, ""))[:2] != (head, True)
             ]
+            life.stage = f"seen by all but {missing}"
             if not missing:
                 return
             for name in missing:
@@ -280,6 +287,7 @@ class Run:
                 life.turns += 1
             case "lost":
                 self.count["connections lost"] += 1
+                self.why_lost[re.sub(r"[0-9]+", "N", line["why"])[:100]] += 1
                 if "follows" in line["why"] or "are held" in line["why"] or "not a frame" in line["why"]:
                     self._fault(f"{line['agent']}: {name} was sent what does not fit: {line['why']}")
             case "wrong":
@@ -345,7 +353,8 @@ class Run:
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(10)
-            print(f"chaos: {self._elapsed:5.0f} s  {self.summary()}", flush=True)
+            waiting = ", ".join(f"{life.agent} {life.stage}" for life in self._lives.values())
+            print(f"chaos: {self._elapsed:5.0f} s  {self.summary()}\n  now: {waiting}", flush=True)
 
     def summary(self) -> str:
         """The counts in one line."""
