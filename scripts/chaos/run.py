@@ -242,15 +242,12 @@ class Run:
         self.count["side effects"] += found.traces.total()
 
     async def _views(self, life: Life) -> None:
-        """Every client's view must reach the end of the log and equal it."""
+        """Every client's view must reach what is the end of the log now, and equal it."""
         life.checked.clear()
-        head, until = 0, time.monotonic() + PATIENCE
+        head = StateView.model_validate_json(await self._get(life.agent, "state")).head
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            # A client that comes back may declare its tools anew, so the end of the log may still move.
-            head = StateView.model_validate_json(await self._get(life.agent, "state")).head
-            missing = [
-                name for name in life.people if life.checked.get(name, (0, None, ""))[:2] != (head, True)
-            ]
+            missing = [name for name in life.people if not _has_seen(life.checked.get(name), head)]
             life.stage = f"seen by all but {missing}"
             if not missing:
                 return
@@ -360,3 +357,7 @@ class Run:
         """The counts in one line."""
         counts = self.count + self.world.did
         return ", ".join(f"{counts[what]} {what}" for what in sorted(counts))
+
+
+def _has_seen(checked: tuple[int, bool | None, str] | None, head: int) -> bool:
+    return checked is not None and checked[0] >= head and checked[1] is True
