@@ -64,6 +64,9 @@ class Held:
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
         self._guard = threading.Lock()
+        """Of what was not read yet: held for a moment only, since the event loop waits for it."""
+        self._reading = threading.Lock()
+        """Of what was read: diffs are made under it."""
         self._unread: dict[str, list[_Seen]] = {}
         self._files: dict[str, dict[str, tuple[Part, ...]]] = {}
 
@@ -74,13 +77,13 @@ class Held:
 
     def versions(self, path: str) -> Versions:
         """What is held of a file, by its path as the tools tell it."""
-        with self._guard:
+        with self._reading:
             self._read(path)
             return dict(self._files.get(path, {}))
 
     def forget(self, seq: int) -> None:
         """Say that the session no longer holds the result `seq`: what was known by it, or with its help, is unknown."""
-        with self._guard:
+        with self._reading:
             for path in list(self._unread):
                 self._read(path)
             for file in self._files.values():
@@ -89,13 +92,15 @@ class Held:
 
     def clear(self) -> None:
         """Say that it is another log from here on."""
-        with self._guard:
+        with self._reading, self._guard:
             self._unread.clear()
             self._files.clear()
 
     def _read(self, path: str) -> None:
         """Take up what was seen of a file. Late, since it may take contents and diffs, and most files are never read again."""
-        for seen in self._unread.pop(path, ()):
+        with self._guard:
+            unread = self._unread.pop(path, [])
+        for seen in unread:
             file = self._files.setdefault(path, {})
             parts = self._parts(file, seen)
             # The version seen last comes last.

@@ -4,25 +4,19 @@ Decides which of three true answers is given: the text, "unchanged", or a diff a
 tokens are counted exactly, and the text wins where nothing is saved.
 """
 
-import codecs
-import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
 from edgeloop.kernels import KernelTrapped
-from edgeloop_client.contents import MAX_CONTENT
 from edgeloop_client.errors import ToolError
 from edgeloop_client.held import Held, Shown, Versions
 from edgeloop_client.hot import count_batch
 from edgeloop_client.parts import Hunk, Part, cover, hunks, together, unchanged
 from edgeloop_client.tools.base import Arguments, Cancel, Output, Tool, Workspace, to_json
-from edgeloop_client.tools.text import chunks, is_text
+from edgeloop_client.tools.text import MAX_TEXT, TextFile, read_text
 
-MAX_TEXT = 256 * 1024
-"""Bytes of text in one answer: a single line may be longer than any context."""
 MAX_BASES = 3
 """Versions that a diff is tried against, the one seen last first."""
 CONTEXT = 3
@@ -35,18 +29,6 @@ class ReadFile(Arguments):
     full: bool = Field(default=False, description="Give the text even where you were shown it before.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    """A file, read once to its end: `text` are the wanted lines; `content` is None where it is too large to keep."""
-
-    size: int
-    lines: int
-    hash: str
-    text: list[bytes]
-    cut: bool
-    content: bytes | None
-
-
 def read_file(workspace: Workspace, arguments: ReadFile, cancel: Cancel) -> Output:
     """Read a range of lines; the hash and the totals are of the whole file.
 
@@ -54,8 +36,11 @@ def read_file(workspace: Workspace, arguments: ReadFile, cancel: Cancel) -> Outp
         ToolError: no text file inside the root, or the range begins past its end.
     """
     with workspace.root.open_file(arguments.path) as (descriptor, place):
-        file = _read(descriptor, arguments, cancel)
+        file = read_text(descriptor, arguments.start_line, arguments.max_lines, cancel)
         path = place.path
+        if file is None:
+            size = os.fstat(descriptor).st_size
+            raise ToolError(f"{arguments.path!r} is binary ({size} bytes); expected a UTF-8 text file")
     start = arguments.start_line
     if start > max(file.lines, 1):
         raise ToolError(
@@ -64,12 +49,12 @@ def read_file(workspace: Workspace, arguments: ReadFile, cancel: Cancel) -> Outp
     answer: Output = {
         "path": path,
         "start_line": start,
-        "end_line": start + len(file.text) - 1,
+        "end_line": start + len(file.wanted) - 1,
         "total_lines": file.lines,
         "bytes": file.size,
         "hash": file.hash,
     }
-    whole = answer | {"text": b"".join(file.text).decode("utf-8", "ignore" if file.cut else "replace")}
+    whole = answer | {"text": b"".join(file.wanted).decode("utf-8", "ignore" if file.cut else "replace")}
     if file.cut:
         whole["cut"] = (
             f"at most {MAX_TEXT} bytes are given at once: the text ends at or in line {answer['end_line']}"
@@ -122,7 +107,7 @@ def _shortest(whole: Output, others: list[Output]) -> Output:
     return answers[counts.index(min(counts))]
 
 
-def _shorter(answer: Output, file: _File, held: Held) -> list[Output]:
+def _shorter(answer: Output, file: TextFile, held: Held) -> list[Output]:
     """The answers that say the same to whoever holds what this session holds."""
     versions = held.versions(answer["path"])
     part = cover(versions.get(file.hash, ()), answer["start_line"], answer["end_line"])
@@ -167,97 +152,6 @@ def _moved(found: list[Hunk], line: int) -> int:
     """By how much a line has moved: what the hunks before it added."""
     before = [hunk for hunk in found if hunk.new_end < line]
     return before[-1].new_end - before[-1].old_end if before else 0
-
-
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
-def _read(descriptor: int, arguments: ReadFile, cancel: Cancel) -> _File:
-    """Read a file to its end, once: what is shown and what is hashed are the same bytes, whoever writes meanwhile.
-
-    Raises:
-        ToolError: it is binary; said at its first sure sign, however large the file is.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    digest = hashlib.sha256()
-    lines = _Lines(arguments.start_line, arguments.max_lines)
-    size, kept = 0, list[bytes]()
-    for chunk in chunks(descriptor, cancel):
-        if not is_text(decoder, chunk):
-            raise _binary(descriptor, arguments.path)
-        digest.update(chunk)
-        size += len(chunk)
-        lines.feed(chunk)
-        if size <= MAX_CONTENT:
-            kept.append(chunk)
-        else:
-            kept.clear()
-    if not is_text(decoder, b"", final=True):
-        raise _binary(descriptor, arguments.path)
-    return _File(
-        size=size,
-        lines=lines.total,
-        hash=digest.hexdigest()[:16],
-        text=lines.wanted,
-        cut=lines.cut,
-        content=b"".join(kept) if size <= MAX_CONTENT else None,
-    )
-
-
-def _binary(descriptor: int, path: str) -> ToolError:
-    return ToolError(f"{path!r} is binary ({os.fstat(descriptor).st_size} bytes); expected a UTF-8 text file")
-
-
-class _Lines:
-    """Counts lines and keeps the wanted ones with their ends: memory stays bounded whatever the file holds.
-
-    Where not all may be told, whole lines are; but of a first line that is too long, its beginning.
-    """
-
-    def __init__(self, start: int, count: int) -> None:
-        self.wanted: list[bytes] = []
-        self.cut = False
-        self._start, self._count = start, count
-        self._number, self._fresh = 1, True
-        self._room = MAX_TEXT
-        self._full = False
-
-    @property
-    def total(self) -> int:
-        """Lines so far."""
-        return self._number - self._fresh
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-        at = 0
-        while not self._full and at < len(chunk):
-            end = chunk.find(b"\n", at) + 1 or len(chunk)
-            self._piece(chunk[at:end])
-            at = end
-        rest = chunk[at:]
-        if rest:
-            self._number += rest.count(b"\n")
-            self._fresh = rest.endswith(b"\n")
-
-    def _piece(self, piece: bytes) -> None:
-        """Take a line, or a piece of a long one."""
-        if self._number >= self._start:
-            self._keep(piece)
-        ended = piece.endswith(b"\n")
-        self._number += ended
-        self._fresh = ended
-        self._full = self._full or (ended and len(self.wanted) == self._count)
-
-    def _keep(self, piece: bytes) -> None:
-        if self._fresh:
-            self.wanted.append(b"")
-        if len(piece) > self._room:
-            self.cut = self._full = True
-            if len(self.wanted) > 1:
-                self.wanted.pop()
-                return
-        self.wanted[-1] += piece[: self._room]
-        self._room -= len(piece)
 
 
 TOOL = Tool(
