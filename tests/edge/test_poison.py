@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from edgeloop.events import BlockFinished, StepFailed, TurnFinished
-from edgeloop.wire import EventsPage
+from edgeloop.wire import ErrorFrame, EventsPage
 from scripts.local_edge import LocalEdge
 from tests.edge.conftest import variables
 from tests.support.edge import Client, Door, Tool, events_of, kinds, raw_socket, refusal
@@ -99,6 +99,22 @@ def spoil_recovery(rows: sqlite3.Connection) -> None:
     assert rows.execute("UPDATE recovery SET blocks = '[{'").rowcount == 1
 
 
+def fill(rows: sqlite3.Connection) -> None:
+    """From now on nothing can be added to the log."""
+    rows.execute("CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+
+
+def fuse(rows: sqlite3.Connection) -> None:
+    """The next end of a step cannot be stored; FAIL keeps what the statement did before, so the one after it can."""
+    rows.execute("CREATE TABLE fuse (blown INTEGER)")
+    rows.execute("INSERT INTO fuse VALUES (0)")
+    rows.execute(
+        "CREATE TRIGGER fuse_blows BEFORE INSERT ON log WHEN NEW.body LIKE '%\"step_finished\"%' BEGIN"
+        " UPDATE fuse SET blown = blown + 1;"
+        " SELECT RAISE(FAIL, 'disk is full') WHERE (SELECT blown FROM fuse) = 1; END"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ward:
     """The damaged agents, by what was done to them, and how their logs were before."""
@@ -118,7 +134,7 @@ def ward(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) -
         names = (
             [f"log {name}" for name in LOGS]
             + [f"snapshot {name}" for name in SNAPSHOTS]
-            + ["recovery", "watched", "well"]
+            + ["recovery", "watched", "full", "fuse", "well"]
         )
         run = uuid4().hex[:8]
         doors = {name: Door(url=edge.url, agent=f"p-{run}-{name.replace(' ', '-')}") for name in names}
@@ -141,6 +157,10 @@ def _damage_of(name: str) -> Damage:
             return spoil_recovery
         case "watched":
             return spoil_all
+        case "full":
+            return fill
+        case "fuse":
+            return fuse
         case _:
             return lambda _: None
 
@@ -235,6 +255,33 @@ async def test_the_watchdog_of_what_cannot_be_opened_does_not_spin(ward: Ward):
     await logged(ward.edge, failed)
     await asyncio.sleep(4)
     assert ward.edge.log_text().count(failed) == 1
+
+
+async def test_a_full_disk_is_told_and_costs_nothing_that_is_there(ward: Ward):
+    """What cannot be stored is refused with the reason, over HTTP and on a socket; what is stored can be read and deleted."""
+    door, head = ward.doors["full"], ward.heads["full"]
+    for _ in range(2):
+        refused = await door.post("again", id="m2")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "internal")
+        assert "disk is full" in refused.text
+    async with Client(door=door) as client:
+        await client.say("again", id="m2")
+        await client.until(lambda: client.got(ErrorFrame))
+        assert "disk is full" in client.got(ErrorFrame)[0].message
+        assert client.view.seq == head
+    assert ((await door.state()).head, len(await door.events())) == (head, head)
+    assert (await door.request("DELETE")).status_code == 200
+    assert (await door.state()).head == 0
+
+
+async def test_a_step_whose_end_cannot_be_stored_is_taken_up(ward: Ward):
+    """The watchdog finds the step without its stream, closes it as interrupted, and the turn goes on to its end."""
+    door = ward.doors["fuse"]
+    assert (await door.post("again", id="m2")).status_code == 202
+    events = await door.until("turn_finished", times=3, patience=60)
+    assert [failed.error.cls for failed in events_of(events, StepFailed)] == ["interrupted"]
+    assert [end.reason for end in events_of(events, TurnFinished)] == ["done"] * 3
+    await logged(ward.edge, "disk is full")
 
 
 async def test_a_tool_that_the_provider_refuses_fails_turns_until_it_is_gone(
