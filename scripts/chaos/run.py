@@ -63,7 +63,7 @@ class Run:
         self._over: list[Life] = []
         self._storm = True
         self._began = time.monotonic()
-        self._http = httpx.AsyncClient(timeout=20, headers=HEADERS)
+        self._http = httpx.AsyncClient(timeout=60, headers=HEADERS)
 
     async def run(self) -> None:
         """All of it; afterwards `wrong` says what was."""
@@ -322,7 +322,7 @@ class Run:
 
     async def _get(self, agent: str, what: str) -> bytes:
         """Ask until there is an answer: the edge may be down for a while, not for long."""
-        until = time.monotonic() + 90
+        until = time.monotonic() + PATIENCE
         while True:
             try:
                 answer = await self._http.get(f"{self.world.direct}/v1/agents/{agent}/{what}")
@@ -332,7 +332,7 @@ class Run:
             except httpx.HTTPError as error:
                 why = f"{type(error).__name__}: {error}"
             if time.monotonic() > until:
-                raise TimeoutError(f"{agent}: no {what} for 90 s: {why}")
+                raise TimeoutError(f"{agent}: no {what} for {PATIENCE:.0f} s: {why}")
             await asyncio.sleep(0.5)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:

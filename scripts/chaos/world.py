@@ -22,6 +22,8 @@ from scripts.local_edge import LocalEdge
 TOKEN = "chaos"
 PEOPLE = {"anna": True, "berta": True, "clara": False}
 """The processes of clients, and whether they run tools."""
+UP_AGAIN = 180.0
+"""Seconds in which workerd must answer again: it takes two where the machine has time, and much more where it has none."""
 VARIABLES = {
     "EDGELOOP_TOKEN": TOKEN,
     "EDGELOOP_PROVIDER": "anthropic",
@@ -112,7 +114,7 @@ class World:
             assert self._edge is not None
             killed = await asyncio.to_thread(self._edge.kill_workerd)
             self.did["workerd killed"] += 1
-            await asyncio.to_thread(self._edge.await_recovery, killed, 60.0)
+            await asyncio.to_thread(self._edge.await_recovery, killed, UP_AGAIN)
 
     async def restart_edge(self) -> None:
         """End the edge politely, and start it again."""
@@ -126,7 +128,7 @@ class World:
         async with self._edge_lock:
             assert self._edge is not None
             self.did["code updated"] += 1
-            await asyncio.to_thread(self._edge.redeploy)
+            await asyncio.to_thread(self._edge.redeploy, UP_AGAIN)
 
     async def kill_person(self) -> None:
         """SIGKILL of a process of clients."""
