@@ -10,7 +10,7 @@ SEED ?= 1
 export JSON UPGRADE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench wasm lock doctor deploy-check clean fuzz chaos transcript
+.PHONY: help setup demo dev test check bench wasm wheel lock doctor deploy-check clean fuzz chaos transcript
 
 help:
 	@echo "make demo [DIR=...] [JSON=1]   an agent at the edge reads a directory of yours"
@@ -21,7 +21,7 @@ help:
 	@echo "make bench | bench-<name>      measure, beside named peers (JSON=1 for programs)"
 	@echo "make fuzz                      five minutes of mutated input"
 	@echo "make chaos [SECONDS=600] [SEED=1]   sessions under load while everything around them is killed and cut"
-	@echo "make wasm                      rebuild the kernels (needs Rust)"
+	@echo "make wasm | wheel              rebuild the kernels; as a native wheel, in dist/ (needs Rust)"
 	@echo "make transcript                write the README's transcript anew"
 	@echo "make lock [UPGRADE=1]          renew the lock files"
 	@echo "make setup | doctor | clean    install, say what is missing, remove what was made"
@@ -54,6 +54,9 @@ deploy-check: setup
 
 wasm: setup
 	@$(VENV)/python -m scripts.build_wasm
+
+wheel: setup
+	@$(VENV)/python -m scripts.wheel
 
 fuzz: setup
 	@$(VENV)/python -m scripts.fuzz

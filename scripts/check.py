@@ -41,20 +41,30 @@ def _checks() -> Iterator[Check]:
         name="wasm manifest", command=(python, "-m", "pytest", "-q", "tests/core/test_wasm_manifest.py")
     )
     if _rust_is_here():
-        yield Check(name="rustfmt", command=("cargo", "fmt", "--all", "--check"), folder=RUST)
-        clippy = (
-            "cargo",
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        )
-        yield Check(name="clippy", command=clippy, folder=RUST)
-        yield Check(name="rust tests", command=("cargo", "test", "--quiet", "--locked"), folder=RUST)
+        yield from _rust_checks()
+
+
+def _rust_checks() -> Iterator[Check]:
+    """The shipped workspace, and the two crates beside it: the comparisons with others, and the native door."""
+    clippy = (
+        "cargo",
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    )
+    for crate, folder in (("workspace", RUST), ("checks", RUST / "checks"), ("py", RUST / "py")):
+        yield Check(name=f"rustfmt: {crate}", command=("cargo", "fmt", "--all", "--check"), folder=folder)
+        yield Check(name=f"clippy: {crate}", command=clippy, folder=folder)
+    yield Check(name="rust tests", command=("cargo", "test", "--quiet", "--locked"), folder=RUST)
+    # With optimisation: properties are tried thousands of times, and bench-hot needs the same build for its rival.
+    properties = ("cargo", "test", "--quiet", "--locked", "--release")
+    yield Check(name="rust properties", command=properties, folder=RUST / "checks")
+    yield Check(name="native kernels", command=(str(PYTHON), "-m", "scripts.wheel", "--test"))
 
 
 def _rust_is_here() -> bool:
@@ -65,9 +75,7 @@ def _rust_is_here() -> bool:
     for tool in (["cargo", "--version"], ["cargo", "clippy", "--version"], ["cargo", "fmt", "--version"]):
         found = _output_of(tool)
         if found is None or (tool[1] == "--version" and f" {channel} " not in f"{found} "):
-            print(
-                f"check: rustfmt, clippy, rust tests: left out, `{' '.join(tool)}` says {found!r}, pinned is {channel}"
-            )
+            print(f"check: all of Rust: left out, `{' '.join(tool)}` says {found!r}, pinned is {channel}")
             return False
     return True
 

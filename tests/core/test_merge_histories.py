@@ -69,6 +69,7 @@ def releases() -> Iterator[list[bytes]]:
                 yield changed
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not FULL, reason="EDGELOOP_FULL=1: fetches 30 MB and takes minutes")
 def test_packages_releases_merge_as_git_does(tmp_path: Path) -> None:
     """The same over releases, whose differences are larger."""
