@@ -45,6 +45,7 @@ in [access](design/access.md). Without a configured token or signing key everyth
 3. Receive `welcome`, then `events` with all that you lack, then one `synced`. What follows is live. Where much is missed it
    comes in pages: a page ends with `more`; fold it, and ask for the following one with `next`.
 4. If `welcome.reset` is true your cursor was of no use: drop what you hold, all events follow from 1.
+   If a `snapshot` comes your cursor is older than what is kept: drop what you hold but the log's name, and go on from it.
 5. Once `synced`, run the open calls whose last `tool_started` names you as `runner`; from then on every such call as it comes.
    Send a `tool_result` with the same `epoch`.
 6. On a lost connection come back with the cursor, and with `position` for the block that was being streamed.
@@ -162,6 +163,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "Events": {"events": [{"seq": 18, "at": 1795254000123, "event": _STARTED}]},
     "More": {"seq": 19},
+    "Snapshot": {
+        "seq": 17,
+        "phase": "idle",
+        "provider": "anthropic",
+        "model": "m",
+        "step": 3,
+        "turns": 2,
+        "usage": _USAGE,
+        "message_tokens": 3_500,
+    },
     "Synced": {"seq": 21},
     "Delta": {"step": 4, "attempt": 1, "block": 0, "kind": "text", "off": 12, "text": "there are "},
     "CallOpened": {"step": 4, "attempt": 1, "block": 1, "name": "read_file"},

@@ -22,6 +22,7 @@ NAMES = (
     "FIRST_MS",
     "IDLE_MS",
     "QUESTION_MS",
+    "RETAIN_EVENTS",
     "SESSION_BYTES",
 )
 

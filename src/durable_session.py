@@ -197,6 +197,7 @@ class DurableSession(DurableObject):
             raise Refused(
                 code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
             )
+        copying.check_kept(store, after)
         events = tuple(page(store, after, PAGE_EVENTS))
         reached = events[-1].seq if events else after
         return EventsPage(log=log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
@@ -264,9 +265,10 @@ class DurableSession(DurableObject):
         if "after" not in query:
             return copying.header(agent) + "\n"
         after, last = _number(query, "after", 0), _number(query, "through", agent.state.seq)
-        if query.get("log", [agent.store.log])[0] != agent.store.log:
+        base, log = _number(query, "base", agent.store.base), query.get("log", [agent.store.log])[0]
+        if (log, base) != (agent.store.log, agent.store.base):
             raise Refused(
-                code="conflict", message="the agent has another log by now", expected="a new export"
+                code="conflict", message="the log was deleted or condensed meanwhile", expected="a new export"
             )
         found = copying.lines(agent.store, after, last, query.get("note", [""])[0])
         return "".join(f"{line}\n" for line in found)
@@ -393,6 +395,9 @@ class DurableSession(DurableObject):
         """A page of what was missed; with the last one the socket is live, in one go, so that nothing falls between."""
         agent = self._agent()
         head = agent.state.seq
+        if asked.after < agent.store.base:
+            sockets.tell(ws, agent.snapshot())
+            asked = Page(after=agent.store.base, position=None)
         batches = agent.store.batches(asked.after) if asked.after < head else []
         end, frames = end.page(asked, batches, head, agent.streaming())
         for frame in frames:

@@ -34,7 +34,7 @@ from edgeloop_client.tools import LOCAL_TOOLS, Tool
 from edgeloop_client.tools.base import Workspace
 from edgeloop_client.tools.root import Root
 from edgeloop_client.turn import Json, Turn, report
-from edgeloop_client.view import CallSeen, Change, Restarted
+from edgeloop_client.view import CallSeen, Change, Restarted, Skipped
 
 QUESTIONED = (CallJudged, ApprovalDecided, ToolFinished)
 
@@ -88,6 +88,7 @@ class Client:
         self._word: Autonomy | None = None
         self._history = history
         self._live = False
+        self._skipped = False
         self._caught_up = asyncio.Event()
         self._over = asyncio.Event()
         self._failure: ClientError | None = None
@@ -183,10 +184,18 @@ class Client:
                     self._questions.update(self.connection.view)
             case Restarted() if self.turn.lost:
                 self._fail(ClientError(f"agent {self.endpoint.agent!r} was deleted, and the turn with it"))
+            case Skipped():
+                self._skipped = True
+                self._miss(self.turn.lost)
             case _:
                 pass
         if self.turn.ended is not None and (self.turn.message is not None or self._caught_up.is_set()):
             self._over.set()
+
+    def _miss(self, missed: bool) -> None:
+        if missed:
+            text = "the turn went on while this client was away, and the session no longer keeps how"
+            self._fail(ClientError(text, next_step="see `edgeloop state`, or ask again"))
 
     def welcomed(self, welcome: Welcome) -> None:
         """Tell the runner whose calls they are."""
@@ -203,6 +212,13 @@ class Client:
         for call in self.connection.view.assigned(self._identity.client):
             self._assign(call.call, call.epoch)
         self._questions.update(self.connection.view)
+        # Taken, and not among the events that are kept: what became of it is not kept either.
+        self._miss(
+            self._skipped
+            and self.turn.message is not None
+            and not self.turn.seen
+            and self.connection.is_settled
+        )
         if self.turn.message is None and self.connection.view.phase == "idle":
             self._over.set()
 

@@ -55,6 +55,7 @@ def _lines(door: Asking) -> Iterator[str]:
     yield first
     header = json.loads(first)
     where: dict[str, Any] = {"after": 0, "through": header["head"], "log": header["log"], "note": ""}
+    where["base"] = json.loads(header["base"])["state"]["seq"] if header["base"] else 0
     while lines := _cut(door.ask("GET", f"/export?{urlencode(where)}").content):
         yield from lines
         last = json.loads(lines[-1])

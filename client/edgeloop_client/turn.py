@@ -20,7 +20,7 @@ from edgeloop.events import (
 )
 from edgeloop.prices import cost
 from edgeloop.session import add_usage
-from edgeloop_client.view import CallSeen, Change, Fresh, Restarted, View
+from edgeloop_client.view import CallSeen, Change, Fresh, Restarted, Skipped, View
 
 Json = dict[str, Any]
 
@@ -79,6 +79,8 @@ class Turn:
                 self.first = now
             case Restarted():
                 self.lost = self.seen
+            case Skipped():
+                self.lost = self.seen and self.message is not None
             case _:
                 pass
 

@@ -52,6 +52,7 @@ from edgeloop.wire import (
     More,
     SendMessage,
     ServerMessage,
+    Snapshot,
     StreamPosition,
     Synced,
     ToolResult,
@@ -151,7 +152,14 @@ class Restarted:
     """What was held belongs to another log and was dropped."""
 
 
-Change = Recorded | Fresh | Opened | Restarted
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """What was held and what was missed up to `seq` is no longer kept by the session: what is seen begins behind it."""
+
+    seq: int
+
+
+Change = Recorded | Fresh | Opened | Restarted | Skipped
 
 
 @dataclass(kw_only=True)
@@ -244,6 +252,8 @@ class View:
         match frame:
             case Welcome():
                 return self._welcome(frame)
+            case Snapshot():
+                return self._snapshot(frame)
             case Events():
                 return self._events(frame)
             case Delta():
@@ -279,6 +289,15 @@ class View:
             return []
         vars(self).update(vars(View(log=frame.log, _sent=self._sent, local_tools=self.local_tools)))
         return [Restarted()]
+
+    def _snapshot(self, frame: Snapshot) -> list[Change]:
+        if frame.seq <= self.seq:
+            raise Gap(f"a snapshot at {frame.seq}, folded up to {self.seq}")
+        known = {
+            name: getattr(frame, name) for name in ("seq", "phase", "provider", "model", "usage", "turns")
+        }
+        vars(self).update(vars(View(log=self.log, _sent=self._sent, local_tools=self.local_tools, **known)))
+        return [Skipped(seq=frame.seq)]
 
     def _events(self, frame: Events) -> list[Change]:
         changes: list[Change] = []

@@ -27,6 +27,7 @@ from edge.tools import EdgeTools
 from edgeloop import commands
 from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
+from edgeloop.errors import CorruptLog
 from edgeloop.events import Event, Recorded, StepError, ToolFinished, TurnFinished
 from edgeloop.limiter import Limiters
 from edgeloop.limits import check_room, full
@@ -39,7 +40,7 @@ from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
 from edgeloop.sync import Known
-from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Stop, ToolResult, events_frame
+from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Snapshot, Stop, ToolResult, events_frame
 
 _residents = Residents()
 _limiters = Limiters()
@@ -123,6 +124,14 @@ class Agent:
             js.console.error(f"{self.name}: the recovery row cannot be read: {why(error)}")
             return []
 
+    def snapshot(self) -> Snapshot:
+        """What a client whose cursor is older than the log goes on from."""
+        state = self.store.base_state()
+        assert state is not None
+        return Snapshot.model_validate(
+            {name: getattr(state, name) for name in Snapshot.model_fields if name != "t"}
+        )
+
     # --- feeding ----------------------------------------------------------------------------------------------------
 
     def record(
@@ -147,6 +156,8 @@ class Agent:
                 self.store.append(batch)
                 ended = any(isinstance(recorded.event, TurnFinished) for recorded in batch)
                 self.store.snapshot(resident.session.state, resident.prompt, ended=ended)
+                if ended and self._settings.retain_events is not None:
+                    self._condense(resident.session.state.seq - self._settings.retain_events)
         except Exception:
             _residents.drop(self._key)  # half applied, or not stored: the log knows better
             raise
@@ -158,6 +169,14 @@ class Agent:
         if resident.idle:
             _residents.weigh(self._key)  # at the end of a turn, when its prompt has grown
         return resident.session.state.seq
+
+    def _condense(self, last: int) -> None:
+        """Condense what is older than the deployment keeps. Two pieces a turn: it catches up where there is much."""
+        try:
+            for _ in range(2):
+                self.store.condense(last)
+        except CorruptLog as error:  # it stays as it is: what is damaged is not ours to throw away
+            js.console.error(f"{self.name}: the log cannot be condensed: {error}")
 
     def _feed(
         self,

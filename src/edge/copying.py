@@ -38,7 +38,8 @@ def header(agent: Agent) -> str:
         raise Refused(
             code="not_found", message="nothing was ever recorded here", expected="an agent with a session"
         )
-    return Header(agent=agent.name, log=store.log, head=head, cache=agent.cache).model_dump_json()
+    known = {"agent": agent.name, "log": store.log, "head": head, "cache": agent.cache}
+    return Header.model_validate(known | {"base": store.base_text()}).model_dump_json()
 
 
 def lines(store: Store, after: int, last: int, note: str) -> Iterator[str]:
@@ -62,21 +63,34 @@ async def fork(agent: Agent, target: Any, command: Fork) -> str:
     Raises:
         Refused: no such event, the target has a session, or this one was deleted meanwhile.
     """
-    head = agent.state.seq
+    store, head = agent.store, agent.state.seq
     last = command.at if command.at is not None else head
     if not 1 <= last <= head:
         raise Refused(code="conflict", message=f"at = {last} is ahead of the log", expected=f"at most {head}")
+    check_kept(store, last)
+    base = store.base_text()
     ended, state = rest(await _state_at(agent, last), now_ms())
     send = _Sender(target, f"http://edge/v1/agents/{command.to}/copy")
-    origin = Origin(log=agent.store.log, seq=last).model_dump()
+    origin = Origin(log=store.log, seq=last).model_dump()
+    finish = {"state": encode_state(state), "origin": origin, "cache": agent.cache, "base": base}
     try:
         await send(begin=True)
         for rows in _pieces(_rows(agent, last, ended)):
             await send(rows=rows)
-        return await send(finish={"state": encode_state(state), "origin": origin, "cache": agent.cache})
+        return await send(finish=finish)
     except Exception:
         await send(abort=True)
         raise
+
+
+def check_kept(store: Store, seq: int) -> None:
+    """Raise Refused where what follows event `seq` is no longer kept whole."""
+    if seq < store.base:
+        raise Refused(
+            code="gone",
+            message=f"what followed event {seq} is no longer kept",
+            expected=f"{store.base} or more",
+        )
 
 
 class _Sender:
@@ -101,29 +115,29 @@ async def _state_at(agent: Agent, last: int) -> State:
     """The state after event `last`: what is in memory, or replayed for it a page at a time."""
     if last == agent.state.seq:
         return agent.state
-    session = Session()
+    session, base = Session(agent.store.base_state()), agent.store.base
     while session.state.seq < last:
         events = agent.store.page(session.state.seq, min(PAGE_EVENTS, last - session.state.seq))
         session = Session.replay(session.state, events)
         await asyncio.sleep(0)  # the other sessions of this isolate have streams to carry
-        _check(agent)
+        _check(agent, base)
     return session.state
 
 
 def _rows(agent: Agent, last: int, ended: list[tuple[int, str]]) -> Iterator[list[Any]]:
     """Every row that the copy begins with, by its table: a few for the log, one for hundreds of messages, one a note."""
-    for seq, text in packed(chain(through(_batches(agent), last), ended)):
+    for seq, text in packed(chain(through(_batches(agent), last), ended), agent.store.base):
         yield from (["log", seq, part, body] for part, body in enumerate(parts(text)))
     yield from (["pack", *pack] for pack in message_packs(agent.store.message_ids(last)))
     yield from (["note", *note] for note in agent.store.exec("SELECT name, text FROM notes"))
 
 
 def _batches(agent: Agent) -> Iterator[tuple[int, str]]:
-    after = 0
+    after, base = 0, agent.store.base
     while found := agent.store.batches(after):
         yield from found
         after = found[-1][0]
-        _check(agent)
+        _check(agent, base)
 
 
 def _pieces(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
@@ -139,6 +153,8 @@ def _pieces(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
     yield piece
 
 
-def _check(agent: Agent) -> None:
-    if agent.is_deleted:
-        raise Refused(code="conflict", message="the agent was deleted meanwhile")
+def _check(agent: Agent, base: int) -> None:
+    if agent.is_deleted or agent.store.base != base:
+        raise Refused(
+            code="conflict", message="the log was deleted or condensed meanwhile", expected="another try"
+        )

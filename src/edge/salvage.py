@@ -14,8 +14,9 @@ _failing: dict[str, int] = {}
 
 def lying(store: Store) -> tuple[str, int]:
     """The log's name and its last `seq`, of a store that could not be opened."""
-    name = store.exec("SELECT value FROM meta WHERE key = 'log'")[0][0]
-    return str(name), int(store.exec("SELECT coalesce(max(seq), 0) FROM log")[0][0])
+    found: dict[str, str] = dict(store.exec("SELECT key, value FROM meta"))  # type: ignore[arg-type]
+    store.base = int(found.get("base", 0))
+    return found["log"], int(store.exec("SELECT coalesce(max(seq), 0) FROM log")[0][0])
 
 
 def page(store: Store, seq: int, limit: int) -> list[Recorded]:

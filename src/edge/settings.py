@@ -41,6 +41,9 @@ class Settings:
     question_ms: int
     """How long a question to a person stays open."""
 
+    retain_events: int | None
+    """How many of the last events stay raw; None: all."""
+
     ai: Any
     """The Workers AI binding `AI`; None if there is none."""
 
@@ -78,6 +81,9 @@ class Settings:
             or QUESTION_MS,
             session_bytes=_number("EDGELOOP_SESSION_BYTES", text("EDGELOOP_SESSION_BYTES"), "bytes")
             or SESSION_BYTES,
+            retain_events=_number(
+                "EDGELOOP_RETAIN_EVENTS", text("EDGELOOP_RETAIN_EVENTS").removeprefix("0"), "events"
+            ),
             ai=ai,
         )
 

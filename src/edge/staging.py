@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.store import Store
 from edgeloop.archive import Intake, Note
-from edgeloop.codec import decode_state, encode_batch, encode_state
+from edgeloop.codec import decode_base, decode_state, encode_batch, encode_state
 from edgeloop.copies import closing, message_packs, packed, parts
 from edgeloop.errors import CorruptLog, Refused
 from edgeloop.events import Recorded
@@ -72,7 +72,9 @@ class Staging:
             return Imported(lines=intake.lines)
         try:
             taken = intake.take(lines)
-            self._put(packed((seq, f"[{record}]") for seq, record in taken.records), taken.notes)
+            self._put(
+                packed(((seq, f"[{record}]") for seq, record in taken.records), intake.base), taken.notes
+            )
             self._note("ids", line, json.dumps(taken.ids))
             if intake.done:
                 return self._finish_file(intake, now)
@@ -113,7 +115,7 @@ class Staging:
         self._put(ended, [])
         self._insert(["pack", *pack] for pack in message_packs(ids))
         header = intake.header
-        self._finish(state, Origin(log=header.log, seq=header.head), header.cache)
+        self._finish(state, Origin(log=header.log, seq=header.head), header.cache, header.base)
         return Imported(lines=intake.lines, done=True)
 
     # --- a fork -----------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ class Staging:
         if (end := piece.get("finish")) is not None:
             state = decode_state(end["state"])
             assert state is not None
-            self._finish(state, Origin.model_validate(end["origin"]), end["cache"])
+            self._finish(state, Origin.model_validate(end["origin"]), end["cache"], end["base"])
 
     # --- both -------------------------------------------------------------------------------------------------------
 
@@ -158,9 +160,11 @@ class Staging:
         for table, *values in rows:
             self._store.exec(_INSERT[table], *values)
 
-    def _finish(self, state: State, origin: Origin, cache: str) -> None:
+    def _finish(self, state: State, origin: Origin, cache: str, base: str) -> None:
         """Make it a session, with a log of its own name: what is recorded from here on is in no other log."""
         self._store.snapshot(state, None, ended=True)
+        if base:
+            self._store.rebase(decode_base(base).seq, base)
         self._store.exec("DELETE FROM staging")
         self._store.exec("DELETE FROM meta WHERE key = 'staging'")
         named = (("log", secrets.token_hex(8)), ("origin", origin.model_dump_json()), ("cache", cache))

@@ -13,11 +13,12 @@ from pyodide.ffi import JsException
 
 from edge import pump
 from edge.prompts import KeptPrompt
-from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
+from edgeloop.codec import decode_base, decode_batch, decode_state, encode_batch, encode_state
 from edgeloop.copies import PART_CHARS, parts
 from edgeloop.errors import CorruptLog, Staged
 from edgeloop.events import Recorded
 from edgeloop.prompt import Prompt
+from edgeloop.retention import CHUNK_EVENTS, condense
 from edgeloop.state import State
 
 MIGRATIONS = {
@@ -39,6 +40,7 @@ MIGRATIONS = {
     CREATE TABLE message_packs (first TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE staging (kind TEXT, n INTEGER, body TEXT NOT NULL, PRIMARY KEY (kind, n)) WITHOUT ROWID;
     """,
+    4: "CREATE TABLE base (id INTEGER PRIMARY KEY, body TEXT NOT NULL);",
 }
 """SQL that lifts the schema to each version, applied in order, once, in one transaction with the version's record."""
 
@@ -65,7 +67,11 @@ class Store:
         self.origin = ""
         self.cache = ""
         """What providers route this conversation's prompts by, where a copy has it from its original."""
+        self.base = 0
+        """The event up to which the log is condensed: before it there is only the conversation."""
         self._head = 0
+        self._uncondensable = 0
+        """No turn ended before this event."""
         self._snapshot_seq = 0
         self._chars = 0
         """Of the log since the snapshot."""
@@ -85,7 +91,10 @@ class Store:
         if "staging" in found:
             raise Staged()
         self.log, self.cache, self.origin = found["log"], found.get("cache", ""), found.get("origin", "")
+        self.base = int(found.get("base", 0))
         state = decode_state(found["snapshot"]) if "snapshot" in found else None
+        if state is None or state.seq < self.base:
+            state = self.base_state()
         self._snapshot_seq = state.seq if state else 0
         events = self.after(self._snapshot_seq)
         self._head = events[-1].seq if events else self._snapshot_seq
@@ -114,14 +123,21 @@ class Store:
         if version == 0:
             self.exec("INSERT INTO meta VALUES ('log', ?)", secrets.token_hex(8))
 
+    def base_state(self) -> State | None:
+        """The state that a condensed log begins with; None if nothing is condensed."""
+        return decode_base(self.base_text()) if self.base else None
+
+    def base_text(self) -> str:
+        """The same as it is stored."""
+        return self.exec("SELECT body FROM base")[0][0] if self.base else ""
+
     def append(self, batch: list[Recorded]) -> None:
         """Store consecutive events, and what is looked up by id."""
         for start in range(0, len(batch), BATCH_EVENTS):
             piece = batch[start : start + BATCH_EVENTS]
             text = encode_batch(piece)
             self._chars += len(text)
-            for part, body in enumerate(parts(text)):
-                self.exec("INSERT INTO log VALUES (?, ?, ?)", piece[-1].seq, part, body)
+            self.put(piece[-1].seq, text)
         self._head = batch[-1].seq
         for recorded in batch:
             if recorded.event.kind == "user_message_received":
@@ -157,6 +173,40 @@ class Store:
             if len(events) < limit:
                 events += decode_row(last, text, after=seq, limit=limit - len(events))
         return events
+
+    def condense(self, last: int) -> None:
+        """Condense the log's beginning up to event `last`, a bounded piece of it, if enough has come together.
+
+        Raises:
+            CorruptLog: it cannot be replayed; nothing is changed.
+        """
+        if last < max(self.base + CHUNK_EVENTS, self._uncondensable):
+            return
+        found = condense(self.base_text() or None, self._each_batch(self.base), last)
+        if isinstance(found, int):
+            self._uncondensable = found
+            return
+        gone = found.rest[0] if found.rest is not None else found.seq
+        self.exec("DELETE FROM log WHERE seq > ? AND seq <= ?", self.base, gone)
+        for seq, text in ((found.seq, found.kept), *([found.rest] if found.rest is not None else [])):
+            self.put(seq, text)
+        self.rebase(found.seq, found.state)
+
+    def put(self, seq: int, batch: str) -> None:
+        """Store a batch whose last event is `seq`."""
+        for part, body in enumerate(parts(batch)):
+            self.exec("INSERT INTO log VALUES (?, ?, ?)", seq, part, body)
+
+    def rebase(self, seq: int, state: str) -> None:
+        """Let the log begin after event `seq`, with this state (as stored)."""
+        self.base = seq
+        self.exec("INSERT OR REPLACE INTO base VALUES (1, ?)", state)
+        self.exec("INSERT OR REPLACE INTO meta VALUES ('base', ?)", str(seq))
+
+    def _each_batch(self, seq: int) -> Iterator[tuple[int, str]]:
+        while found := self.batches(seq):
+            yield from found
+            seq = found[-1][0]
 
     def message(self, identifier: str) -> str | None:
         """The text recorded under a message id, or None."""

@@ -1,6 +1,6 @@
 """A session as a file: JSON lines that move it to another edge, and the one who takes them in, trusting nothing.
 
-    {"format": "edgeloop-log", "version": 1, "agent", "log", "head", "cache"}
+    {"format": "edgeloop-log", "version": 1, "agent", "log", "head", "cache", "base"}
     {"v", "seq", "at", "event"}      a stored record, as the version that made it wrote it; `seq` counts up to `head`
     {"note", "text"}                 a note of the agent's
     {"end": head, "sha256"}          the chain over all lines before: a file that was cut or changed is refused
@@ -18,10 +18,11 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from edgeloop.codec import decode_record, decode_state, encode_state
+from edgeloop.codec import decode_base, decode_record, decode_state, encode_state
 from edgeloop.errors import CorruptLog, IllegalTransition, Refused
 from edgeloop.events import Recorded
 from edgeloop.model import Frozen
+from edgeloop.retention import KEPT
 from edgeloop.session import Session
 from edgeloop.state import State
 
@@ -34,7 +35,10 @@ MESSAGE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Header(Frozen):
-    """The first line. `log` names the log it was; `cache` is what providers route its prompts by (`Target.session`)."""
+    """The first line. `log` names the log it was; `cache` is what providers route its prompts by (`Target.session`).
+
+    `base` is the state that a condensed log begins with, as it is stored: of the events before it only the conversation is there.
+    """
 
     format: Literal["edgeloop-log"] = FORMAT
     version: Literal[1] = VERSION
@@ -42,6 +46,7 @@ class Header(Frozen):
     log: str = Field(max_length=128)
     head: int = Field(ge=1, le=MAX_NUMBER)
     cache: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]{0,128}$")
+    base: str = ""
 
 
 class Note(Frozen):
@@ -80,6 +85,9 @@ class Intake:
     lines: int = 1
     chain: str
     done: bool = False
+    base: int = 0
+    """The event up to which the history is condensed, and the last one of it that was taken."""
+    _kept: int = 0
     _session: Session = field(default_factory=Session)
 
     @classmethod
@@ -94,7 +102,9 @@ class Intake:
             raise Refused(
                 code="version", message=f"version {found.get('version')!r}", expected=f"version {VERSION}"
             )
-        return cls(header=_checked(Header, found, 1), chain=chained("", line))
+        header: Header = _checked(Header, found, 1)
+        state = _base(header)
+        return cls(header=header, chain=chained("", line), base=state.seq, _session=Session(state))
 
     @property
     def state(self) -> State:
@@ -120,22 +130,33 @@ class Intake:
             self._end(_checked(End, found, self.lines))
             return
         self.chain = chained(self.chain, line)
-        if self.state.seq < self.header.head:
-            self._record(found, line, taken)
-        else:
+        if "note" in found and self.state.seq == self.header.head:
             taken.notes.append(_checked(Note, found, self.lines))
+        else:
+            self._record(found, line, taken)
 
     def _record(self, found: dict[str, Any], line: str, taken: Taken) -> None:
         seq = self.state.seq + 1
         try:
             recorded = decode_record(found)
-            self._session.apply(recorded)
+            if seq > self.header.head and recorded.seq >= seq:
+                raise CorruptLog(f"the header says that {self.header.head} is the last")
+            if recorded.seq <= self.state.seq == self.base:
+                self._keep(recorded)
+            else:
+                self._session.apply(recorded)
         except (CorruptLog, IllegalTransition) as error:
             raise _bad(self.lines, f"seq {seq}: {error}") from error
         self._check(recorded)
-        taken.records.append((seq, line))
+        taken.records.append((recorded.seq, line))
         if recorded.event.kind == "user_message_received":
-            taken.ids.append((recorded.event.id, seq))
+            taken.ids.append((recorded.event.id, recorded.seq))
+
+    def _keep(self, recorded: Recorded) -> None:
+        """Take an event of a condensed history: it cannot be replayed, for what stood between is gone."""
+        if recorded.seq <= self._kept or recorded.event.kind not in KEPT:
+            raise CorruptLog("it is no part of a condensed history", seq=recorded.seq)
+        self._kept = recorded.seq
 
     def _check(self, recorded: Recorded) -> None:
         if not 0 <= recorded.at <= MAX_NUMBER:
@@ -158,6 +179,8 @@ class Intake:
                 "header": self.header.model_dump(),
                 "lines": self.lines,
                 "chain": self.chain,
+                "base": self.base,
+                "kept": self._kept,
                 "state": encode_state(self.state),
             }
         )
@@ -181,8 +204,23 @@ class Intake:
             header=Header.model_validate(held["header"]),
             lines=held["lines"],
             chain=held["chain"],
+            base=held["base"],
+            _kept=held["kept"],
             _session=Session(state),
         )
+
+
+def _base(header: Header) -> State:
+    """The state that the log begins with."""
+    if not header.base:
+        return State()
+    try:
+        state = decode_base(header.base)
+    except CorruptLog as error:
+        raise _bad(1, f"base: {error}") from error
+    if state.phase != "idle" or state.open_calls or not 1 <= state.seq <= header.head:
+        raise _bad(1, "base: not the state of a session at rest within the log")
+    return state
 
 
 _Line = TypeAdapter(dict[str, Any])

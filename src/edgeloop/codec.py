@@ -110,6 +110,25 @@ def _tools(text: str) -> tuple[PlacedTool, ...]:
     return _placed.validate_json(text)
 
 
+def decode_base(text: str) -> State:
+    """Decode the state that a condensed log begins with, whatever version wrote it: there is no log to replay in its stead.
+
+    So a field that is added to the state needs a default that is true of a session in which it never mattered.
+
+    Raises:
+        CorruptLog: not what any known version wrote.
+    """
+    try:
+        stored = json.loads(text)
+        if stored["v"] not in VERSIONS:
+            raise CorruptLog(
+                f"schema version {stored['v']!r} is not known here; the newest known is {CURRENT}"
+            )
+        return _state.validate_python(stored["state"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptLog(f"the state that the log begins with cannot be read: {_told(error)}") from error
+
+
 def _record(recorded: Recorded) -> Json:
     event = recorded.event.model_dump(mode="json", exclude_defaults=True)
     event["kind"] = recorded.event.kind

@@ -79,12 +79,16 @@ def through(batches: Iterable[tuple[int, str]], last: int) -> Iterator[tuple[int
         return
 
 
-def packed(batches: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The same batches, joined to as few as fit a row each; one that is longer stays as it is."""
+def packed(batches: Iterable[tuple[int, str]], base: int = 0) -> Iterator[tuple[int, str]]:
+    """The same batches, joined to as few as fit a row each; one that is longer stays as it is.
+
+    What is kept of a history that is condensed up to `base` is not joined with what comes after it: the next condensing would
+    take it along.
+    """
     held: list[str] = []
     size, last = 0, 0
     for seq, text in batches:
-        if held and size + len(text) > PART_CHARS:
+        if held and (size + len(text) > PART_CHARS or last <= base < seq):
             yield last, f"[{','.join(held)}]"
             held, size = [], 0
         held.append(text[1:-1])

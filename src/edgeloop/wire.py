@@ -40,6 +40,7 @@ from edgeloop.limits import (
 )
 from edgeloop.model import Frozen
 from edgeloop.producers import Number, Producer
+from edgeloop.state import Phase
 from edgeloop.tools import ToolSpec, digest
 
 PROTOCOL_VERSION = 1
@@ -242,6 +243,23 @@ class Synced(Frozen):
     seq: int
 
 
+class Snapshot(Frozen):
+    """Stands for all events up to `seq`, where a cursor is older than what is kept of the log; `events` go on from there.
+
+    What the session was after that event, a turn's end: drop what you hold and go on from this.
+    """
+
+    t: Literal["snapshot"] = "snapshot"
+    seq: int
+    phase: Phase
+    provider: str
+    model: str
+    step: int
+    turns: int
+    usage: Usage
+    message_tokens: int
+
+
 class Delta(Frozen):
     """A piece of a block being streamed, live only: `off` is the UTF-8 offset of `text` in its block."""
 
@@ -328,7 +346,17 @@ class ErrorFrame(Frozen):
 
 
 ServerMessage = (
-    Welcome | Events | More | Synced | Delta | CallOpened | Ack | NumberGap | Duplicate | ErrorFrame
+    Welcome
+    | Snapshot
+    | Events
+    | More
+    | Synced
+    | Delta
+    | CallOpened
+    | Ack
+    | NumberGap
+    | Duplicate
+    | ErrorFrame
 )
 ServerFrame = Annotated[ServerMessage, Field(discriminator="t")]
 

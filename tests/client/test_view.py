@@ -27,13 +27,14 @@ from edgeloop.wire import (
     Delta,
     Events,
     SendMessage,
+    Snapshot,
     Synced,
     ToolResult,
     Welcome,
     WireEvent,
 )
 from edgeloop_client.errors import Gap
-from edgeloop_client.view import Fresh, Opened, Restarted, View
+from edgeloop_client.view import Fresh, Opened, Restarted, Skipped, View
 
 TIMING = Timing(wall_ms=1, request_bytes=1, response_bytes=1)
 MESSAGE = SendMessage(id="m", text="go")
@@ -213,6 +214,24 @@ def test_a_reset_drops_everything_but_what_was_sent() -> None:
     assert view == View(log="new")
     view.apply(events(view, Accepted(of="user_message_received", ref="m")))
     assert view.messages == {"m": "go"}
+
+
+SNAPSHOT = Snapshot(
+    seq=7, phase="idle", provider="p", model="m", step=3, turns=2, usage=Usage(output=5), message_tokens=9
+)
+
+
+def test_a_snapshot_stands_for_what_is_no_longer_kept() -> None:
+    """A view that is too old drops what it held and goes on behind the snapshot; one that is there already is a gap."""
+    view = View(log="l")
+    view.fold(Recorded(seq=1, at=1, event=UserMessageReceived(id="old", text="x", tokens=1)))
+    assert view.apply(SNAPSHOT) == [Skipped(seq=7)]
+    assert (view.log, view.seq, view.messages, view.turns, view.usage.output) == ("l", 7, {}, 2, 5)
+    assert (view.provider, view.model, view.phase) == ("p", "m", "idle")
+    view.fold(Recorded(seq=8, at=1, event=started(4)))
+    assert view.apply(Synced(seq=8)) == []
+    with pytest.raises(Gap):
+        view.apply(SNAPSHOT)
 
 
 def test_usage_adds_up() -> None:

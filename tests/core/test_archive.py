@@ -1,16 +1,18 @@
 """A session as a file: taken in whole in pieces of any size, and refused for whatever our own log could not hold."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeloop.archive import End, Header, Intake, Note, Taken, chained
-from edgeloop.codec import decode_batch, encode_batch
+from edgeloop.codec import decode_batch, encode_batch, encode_state
 from edgeloop.copies import records
 from edgeloop.errors import Refused
 from edgeloop.events import Recorded, UserMessageReceived
+from edgeloop.retention import KEPT
 from edgeloop.session import Session
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -104,7 +106,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "deep": (file_of([*GOOD[:2], '{"v":' + "[" * 100_000, *GOOD[3:]]), "line 4: not a JSON object"),
     "an empty line": (file_of([*GOOD[:2], "", *GOOD[3:]]), "line 4: not a JSON object"),
     "cut before its end": (ended([*WHOLE[: HEAD - 2]], HEAD), f"ends at seq {HEAD - 3}, its header says {HEAD}"),
-    "more than it says": (file_of(GOOD, head=HEAD - 1), f"line {HEAD + 1}: not a line that is expected there"),
+    "more than it says": (file_of(GOOD, head=HEAD - 1), f"seq {HEAD}: the header says that {HEAD - 1} is the last"),
     "less than it says": (file_of(GOOD, head=HEAD + 1), f"line {HEAD + 2}: seq {HEAD + 1}: v, seq and at are"),
     "a changed byte": ([*WHOLE[:-2], WHOLE[-2].replace("z", "y"), WHOLE[-1]], "the checksum is another"),
     "a lost note": ([*WHOLE[:-2], WHOLE[-1]], "the checksum is another"),
@@ -151,7 +153,59 @@ def test_an_intake_of_another_version_of_the_edge_is_given_up() -> None:
     """A deploy in between changed what a state is: the file is sent anew, nothing is guessed."""
     intake = Intake.begin(file_of(GOOD)[0])
     with pytest.raises(Refused, match="another version of the edge"):
-        Intake.load(intake.dump().replace('\\"shape\\": ', '\\"shape\\": 1'))
+        Intake.load(re.sub(r'(shape\\":) ?\d+', r"\1 1", intake.dump()))
+
+
+CUT = next(n for n, record in enumerate(GOOD, start=1) if "turn_finished" in record)
+BASE = encode_state(Session.replay(None, decode_batch(f"[{','.join(GOOD[:CUT])}]")).state)
+MORE = [
+    json.dumps({"v": 2, "seq": CUT + 1, "at": 9, "event": {"kind": "user_message_received", "id": "x", "text": "x", "tokens": 1}})
+]  # fmt: skip
+PAST = [record for record in GOOD[:CUT] if json.loads(record)["event"]["kind"] in KEPT]
+
+
+def based(**fields: Any) -> str:
+    """The base with other fields in its state."""
+    stored = json.loads(BASE)
+    return json.dumps(stored | {"state": stored["state"] | fields})
+
+
+def condensed(past: list[str], base: str = BASE, more: list[str] = MORE) -> list[str]:
+    """A file of a log that is condensed up to its first turn's end."""
+    first = Header(agent="a", log="one", head=CUT + len(more), base=base).model_dump()
+    return ended([json.dumps(first), *past, *more, NOTES[0].model_dump_json()], CUT + len(more))
+
+
+@pytest.mark.parametrize("more", [MORE, []])
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_a_condensed_log_is_taken_in_with_the_state_that_it_begins_with(size: int, more: list[str]) -> None:
+    """Of the past only the conversation is there, with gaps; what follows is replayed on the state of the header."""
+    intake, taken = whole(condensed(PAST, more=more), size)
+    assert intake.done
+    assert [record for _, record in taken.records] == [*PAST, *more]
+    assert intake.state.seq == CUT + len(more)
+    assert intake.base == CUT
+    assert len(taken.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (condensed(GOOD[:CUT]), "it is no part of a condensed history"),
+        (condensed([PAST[1], PAST[0]]), "it is no part of a condensed history"),
+        (condensed([PAST[0], PAST[0]]), "it is no part of a condensed history"),
+        (condensed([], more=[*MORE, PAST[0]]), "it follows"),
+        (condensed([], base="{}"), "line 1: base: "),
+        (condensed([], base=based(phase="streaming")), "line 1: base: not the state of a session at rest"),
+        (condensed([], base=based(seq=CUT + 9)), "line 1: base: not the state"),
+    ],
+)  # fmt: skip
+def test_a_condensed_past_that_is_none_is_refused(lines: list[str], told: str) -> None:
+    """What a conversation is not made of, out of order, behind its end, or on a state that is none."""
+    with pytest.raises(Refused) as refused:
+        whole(lines)
+    assert refused.value.code == "bad_log"
+    assert told in refused.value.message
 
 
 def test_the_largest_texts_come_through_whole() -> None:
