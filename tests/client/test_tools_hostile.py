@@ -297,6 +297,17 @@ def test_a_hard_link_is_not_written_through(at: At) -> None:
     assert (at.root / "f").read_text() == "new"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_owner_stays(at: At) -> None:
+    """A file of somebody else that root edits is still theirs, with its permission bits."""
+    (at.root / "f").write_text("harmless\n")
+    os.chown(at.root / "f", 1234, 5678)
+    (at.root / "f").chmod(0o4755)
+    at.call("edit_file", **arguments("edit_file", "f", at.call("read_file", path="f")["hash"]))
+    status = (at.root / "f").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1234, 5678, 0o4755)
+
+
 @pytest.mark.parametrize("gone", ["deleted", "replaced"])
 def test_a_root_that_is_gone(at: At, gone: str) -> None:
     """When the directory itself is deleted or replaced, every tool says so; none works in what took its name."""

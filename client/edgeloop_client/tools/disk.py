@@ -18,10 +18,12 @@ MAX_EDITED = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A file as it was read; `mode` are its permission bits, `identity` changes with every write and rename."""
+    """A file as it was read; `mode` are its permission bits, `owner` its user and group; `identity` changes with every write and
+    rename."""
 
     content: bytes
     mode: int
+    owner: tuple[int, int]
     identity: tuple[int, ...]
 
     @property
@@ -46,7 +48,12 @@ def current(place: Place, shown: str) -> Version | None:
         status = os.fstat(file.fileno())
     if len(content) > MAX_EDITED:
         raise ToolError(f"{shown!r} has {status.st_size} bytes; expected at most {MAX_EDITED}")
-    return Version(content=content, mode=status.st_mode & 0o7777, identity=_identity(status))
+    return Version(
+        content=content,
+        mode=status.st_mode & 0o7777,
+        owner=(status.st_uid, status.st_gid),
+        identity=_identity(status),
+    )
 
 
 def replace(place: Place, content: bytes, version: Version, cancel: Cancel) -> None:
@@ -56,7 +63,7 @@ def replace(place: Place, content: bytes, version: Version, cancel: Cancel) -> N
         ToolError: it is not, or it cannot be written; nothing was changed.
         ToolTimeout: nobody waits for it any more; nothing was changed.
     """
-    beside = _write_beside(place, content, version.mode)
+    beside = _write_beside(place, content, version)
     try:
         now = current(place, place.path)
         if now is None or (now.hash, now.mode) != (version.hash, version.mode):
@@ -126,15 +133,19 @@ def _sync(parent: int) -> None:
         os.fsync(parent)
 
 
-def _write_beside(place: Place, content: bytes, mode: int | None) -> str:
+def _write_beside(place: Place, content: bytes, like: Version | None) -> str:
     name = f".edgeloop-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(os.open(name, flags, 0o666, dir_fd=place.parent), "wb") as file:
             try:
                 file.write(content)
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
+                if like is not None:
+                    with contextlib.suppress(
+                        OSError
+                    ):  # only root may give files away, and that a file is ours harms nobody
+                        os.fchown(file.fileno(), *like.owner)
+                    os.fchmod(file.fileno(), like.mode)
                 file.flush()
                 os.fsync(file.fileno())
             except BaseException:

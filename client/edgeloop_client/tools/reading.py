@@ -6,6 +6,7 @@ tokens are counted exactly, and the text wins where nothing is saved.
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 
 from pydantic import BaseModel, Field
 
@@ -114,7 +115,7 @@ def _shorter(answer: Output, file: TextFile, held: Held) -> list[Output]:
     if part is not None:
         same = {key: answer[key] for key in ("path", "start_line", "end_line", "hash")}
         return [same | {"unchanged_since": {"seq": part.seq, "call": part.call}}]
-    return [] if file.content is None else list(_diffs(answer, file.content, versions, held))[:1]
+    return [] if file.content is None else list(islice(_diffs(answer, file.content, versions, held), 1))
 
 
 def _diffs(answer: Output, after: bytes, versions: Versions, held: Held) -> Iterator[Output]:
