@@ -120,7 +120,7 @@ class Run:
                 await blow()
             except Exception as error:
                 self._fault(f"{blow.__name__}: {type(error).__name__}: {error}")
-            wait = self.world.chance.expovariate(1 / every)
+            wait = self.world.chance.expovariate(1 / (every * self.world.stretch))
 
     # --- lives ------------------------------------------------------------------------------------------------------
 

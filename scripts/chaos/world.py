@@ -22,6 +22,8 @@ from scripts.local_edge import LocalEdge
 TOKEN = "chaos"
 PEOPLE = {"anna": True, "berta": True, "clara": False}
 """The processes of clients, and whether they run tools."""
+QUICK = 4.0
+"""Seconds in which workerd is up again where the machine has time."""
 UP_AGAIN = 180.0
 """Seconds in which workerd must answer again: it takes two where the machine has time, and much more where it has none."""
 VARIABLES = {
@@ -44,6 +46,8 @@ class World:
     def __init__(self, folder: Path, seed: int, hear: Hear) -> None:
         self.folder = folder
         self.did = Counter[str]()
+        self.stretch = 1.0
+        """How much further apart the blows to the edge are to fall."""
         self.chance = random.Random(f"{seed} blows")
         self._seed = seed
         self._hear = hear
@@ -114,7 +118,11 @@ class World:
             assert self._edge is not None
             killed = await asyncio.to_thread(self._edge.kill_workerd)
             self.did["workerd killed"] += 1
-            await asyncio.to_thread(self._edge.await_recovery, killed, UP_AGAIN)
+            self._took(await asyncio.to_thread(self._edge.await_recovery, killed, UP_AGAIN))
+
+    def _took(self, seconds: float) -> None:
+        """A machine that is slow to start the edge would else have it down for most of the time."""
+        self.stretch = max(1.0, seconds / QUICK)
 
     async def restart_edge(self) -> None:
         """End the edge politely, and start it again."""
