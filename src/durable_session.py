@@ -104,6 +104,7 @@ class DurableSession(DurableObject):
                 ctx=self._raw,
                 settings=Settings.read(self.env),
             )
+            opened(self._raw.id.toString())
         return self._opened
 
     # --- HTTP -------------------------------------------------------------------------------------------------------

@@ -94,7 +94,10 @@ class Endpoint:
                     f"{self.base}: {text}",
                     next_step="another process, or a machine with a copy of this home, goes on as this client",
                 )
-            case "conflict" | "corrupt_log" | "bad_log" | "gone":
+            case "corrupt_log":
+                step = "the edge's console says more; deleting the agent begins a new log"
+                return ClientError(f"{self.base}: {text}", next_step=step)
+            case "conflict" | "bad_log" | "gone":
                 return ClientError(f"{self.base}: {text}")
             case _:
                 step = f"this client speaks version {PROTOCOL_VERSION}; use the client of the edge's version"

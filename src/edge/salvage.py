@@ -38,7 +38,7 @@ def page(store: Store, seq: int, limit: int) -> list[Recorded]:
 
 
 def opened(key: str) -> None:
-    """Note that a session could be opened."""
+    """Note that a session could be opened, or looked at by its alarm."""
     _failing.pop(key, None)
 
 

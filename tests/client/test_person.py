@@ -124,6 +124,7 @@ def refused(code: str) -> str:
         (400, refused("version"), VersionMismatch),
         (500, refused("internal"), None),
         (409, refused("conflict"), ClientError),
+        (500, refused("corrupt_log"), ClientError),
         (401, "<html>", Unauthorized),
         (404, "<html>", CannotConnect),
         (502, "", None),
