@@ -277,8 +277,11 @@ class Store:
 
     def recovery(self) -> tuple[int, int, str] | None:
         """The step, attempt and blocks that the pump last saved of a stream."""
-        found = self.exec("SELECT step, attempt, blocks FROM recovery WHERE id = 1")
-        return (found[0][0], found[0][1], found[0][2]) if found else None
+        found = self.exec("SELECT step, attempt, blocks FROM recovery ORDER BY id")
+        if not found:
+            return None
+        step, attempt = found[0][:2]
+        return step, attempt, "".join(blocks for *of, blocks in found if of == [step, attempt])
 
     async def delete(self) -> None:
         """Delete everything, the alarm too."""

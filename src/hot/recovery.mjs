@@ -9,6 +9,10 @@ const EVERY_MS_PER_STREAM = 40;
 const EVERY_MS_AT_MOST = 20_000;
 const EVERY_BYTES = 8 << 10;
 const WRITE = "INSERT OR REPLACE INTO recovery (id, step, attempt, blocks) VALUES (1, ?, ?, ?)";
+/** A row may hold 2 MB: a longer text is more rows of the same step and attempt. */
+const MORE = "INSERT OR REPLACE INTO recovery (id, step, attempt, blocks) VALUES (?, ?, ?, ?)";
+const FEWER = "DELETE FROM recovery WHERE id > ?";
+const PART_CHARS = 400_000;
 
 let streams = 0;
 
@@ -20,6 +24,7 @@ export class Recovery {
   #unsaved = 0;
   #savedBytes = 0;
   #saved = null;
+  #rows = 1;
   #timer = null;
 
   /** `blocks()` is the JSON to keep. Without `sql` nothing is kept. */
@@ -57,13 +62,28 @@ export class Recovery {
     this.#saved = blocks;
     this.#savedBytes = blocks.length;
     try {
-      this.#sql.exec(WRITE, this.#step, this.#attempt, blocks);
+      const [first, ...rest] = parts(blocks);
+      this.#sql.exec(WRITE, this.#step, this.#attempt, first);
+      rest.forEach((part, n) => this.#sql.exec(MORE, n + 2, this.#step, this.#attempt, part));
+      if (rest.length + 1 < this.#rows) this.#sql.exec(FEWER, rest.length + 1);
+      this.#rows = rest.length + 1;
     } catch (error) {
       // The stream is worth more than its safety net.
       console.error(`recovery row not written: ${error.message}`);
       this.#sql = null;
     }
   }
+}
+
+/** Pieces of a text, none of which ends in half a character. */
+function parts(text) {
+  const found = [];
+  for (let from = 0, to; from === 0 || from < text.length; from = to) {
+    to = from + PART_CHARS;
+    if (to < text.length && (text.charCodeAt(to - 1) & 0xfc00) === 0xd800) to -= 1;
+    found.push(text.slice(from, to));
+  }
+  return found;
 }
 
 const pace = () => Math.min(Math.max(EVERY_MS, streams * EVERY_MS_PER_STREAM), EVERY_MS_AT_MOST);

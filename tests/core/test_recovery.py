@@ -29,6 +29,47 @@ setTimeout(() => {
 """
 
 
+LONG = """
+import { Recovery } from "./src/hot/recovery.mjs";
+const rows = new Map();
+const sql = {
+  exec(statement, ...binds) {
+    if (statement.startsWith("DELETE")) for (const id of rows.keys()) { if (id > binds[0]) rows.delete(id); }
+    else rows.set(statement.includes("(1,") ? 1 : binds.shift(), binds);
+  },
+};
+let text = "";
+const kept = new Recovery({ sql, step: 3, attempt: 2 }, () => text);
+const told = [];
+for (text of ["a" + "🙂".repeat(500_000), "b".repeat(400_000), "c".repeat(400_001), ""]) {
+  kept.grew(1 << 30);
+  const held = [...rows.values()];
+  told.push({
+    lengths: held.map((row) => row[2].length),
+    whole: held.map((row) => row[2]).join("") === text && held.every((row) => row[2].isWellFormed()),
+    of: held.every((row) => row[0] === 3 && row[1] === 2),
+  });
+}
+kept.stop();
+console.log(JSON.stringify(told));
+"""
+
+
+def test_a_text_longer_than_a_row_is_more_rows():
+    """No row is too long for production, no character is cut in two, and no part of an earlier text stays behind."""
+    done = subprocess.run(
+        [str(node_binary()), "--input-type=module", "-e", LONG],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert all(one["whole"] and one["of"] for one in told)
+    assert [one["lengths"] for one in told] == [[399_999, 400_000, 200_002], [400_000], [400_000, 1], [0]]
+
+
 @pytest.mark.parametrize(
     ("streams", "over", "ms", "least", "most"),
     [
