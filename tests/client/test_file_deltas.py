@@ -1,5 +1,6 @@
 """What the session holds of files: read_file answers with less where it does, and edits meet what happened meanwhile."""
 
+import asyncio
 import json
 import random
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from edgeloop_client.contents import content_hash
 from edgeloop_client.errors import ToolError, ToolTimeout
 from edgeloop_client.hot import count_tokens
 from edgeloop_client.tools import LOCAL_TOOLS, disk, reading
-from edgeloop_client.tools.base import Cancel, to_json
+from edgeloop_client.tools.base import Cancel, Tool, to_json
+from tests.client.conftest import Connect, Doings
+from tests.support.memory_session import Ask, MemorySession, Part, Say
 from tests.support.workspace import workspace_in
 
 Json = dict[str, Any]
@@ -535,6 +538,30 @@ def test_an_edit_nobody_waits_for(session: Session) -> None:
             tool.run(session.workspace, tool.parse(arguments), cancel)
     assert session.text() == "".join(LONG)
     assert [entry.name for entry in session.root.iterdir()] == ["f"]
+
+
+# --- a whole client -------------------------------------------------------------------------------------------------
+
+
+class Local(Doings):
+    """The client's own tools."""
+
+    def tools(self) -> dict[str, Tool]:
+        return dict(LOCAL_TOOLS)
+
+
+async def test_a_client_that_starts_anew_holds_the_same(connect: Connect, tmp_path: Path) -> None:
+    """What the session was shown is known to the client's next life too, whatever it keeps of the log; to no other client."""
+    reading: list[Part] = [Ask("read_file", {"path": "f"})]
+    contents: list[Json] = []
+    async with MemorySession([reading, [Say("one")]] * 3) as session:
+        for home in ("home", "home", "other"):
+            async with connect(session, home=home, doings=Local()) as at:
+                (tmp_path / "work" / "f").write_text("".join(LONG))
+                at.client.ask("go")
+                await asyncio.wait_for(at.client.over(), 20)
+                contents.append(json.loads(list(at.client.connection.view.calls.values())[-1].content))
+    assert ["unchanged_since" in content for content in contents] == [False, True, False]
 
 
 # --- a model that remembers -----------------------------------------------------------------------------------------
