@@ -1,6 +1,7 @@
 """A condensed log: the conversation is whole, the replay goes on, and nothing behind the cut is touched."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.core import Action, Ask, Fault, Sim, Tool, failure, said
 
 TOOLS = (Tool(name="read"), Tool(name="write", effect="mutate"))
 TURNS = 5
+STATES = sorted((Path(__file__).parent / "golden").glob("*.state.json"))
 
 
 def log() -> list[Recorded]:
@@ -111,6 +113,14 @@ def test_a_chunk_is_bounded_however_the_log_is_packed() -> None:
 def test_a_turn_that_is_under_way_is_not_condensed() -> None:
     """There is no end yet to condense up to."""
     assert condense(None, stored(LOG[:20], 4), 20) == 21
+
+
+@pytest.mark.parametrize("path", STATES, ids=lambda path: path.name)
+def test_the_states_of_every_version_can_be_a_base(path: Path) -> None:
+    """A state that an older version wrote is read to what its log replays to now."""
+    log = path.with_name(path.name.replace(".state.json", ".jsonl")).read_text("utf-8").splitlines()
+    replayed = Session.replay(None, [recorded for line in log for recorded in decode_batch(line)]).state
+    assert decode_base(path.read_text("utf-8")) == replayed
 
 
 def test_a_base_of_another_version_of_the_state_is_read_with_defaults() -> None:
