@@ -77,6 +77,8 @@ class ModelCall:
         A short wait is spent here. A long one is a failed attempt with a hint: people see why nothing comes, and the object
         sleeps until its alarm. `body` (an array of JavaScript's) is sent in place of the request's own.
         """
+        if self._timer is None:
+            self._made = time.monotonic()
         self._timer = None
         lease = self._limiter.admit(now_ms(), random.random())
         if isinstance(lease, Lease):
