@@ -3,13 +3,14 @@
 // {sessions, turned, awake}: the Worker's resident MiB when so many have had their turn, and when none of them sleeps. The first
 // session has `warm` turns, so that what a process needs once is not taken for what its sessions need. All stay until its
 // standard input ends.
-import { residentMiB } from "./process.mjs";
+import { beOverInTime, residentMiB } from "./process.mjs";
 import { talk } from "./talkers.mjs";
 
 const OPEN_AT_ONCE = 4;
 const SETTLE_MS = 1_000;
 const NUDGE_MS = 5;
 const asked = JSON.parse(process.argv[2]);
+beOverInTime();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const talkers = [];
 

@@ -1,12 +1,14 @@
 // Sessions that are opened, used and abandoned, over and over; the Worker's door must be scripts/evictable_edge.py's. Takes one
 // JSON argument {protocol, url, token, prefix, say, sessions, cycles}. In each cycle every session is opened and has a turn, all
 // are evicted with their sockets hibernating, all clients go away, which wakes every session once more, and all are evicted again.
+import { beOverInTime } from "./process.mjs";
 import { call } from "./protocols.mjs";
 import { talk } from "./talkers.mjs";
 
 const AT_ONCE = 8;
 const SETTLE_MS = 500;
 const asked = JSON.parse(process.argv[2]);
+beOverInTime();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function evict() {

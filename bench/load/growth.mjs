@@ -1,12 +1,13 @@
 // One conversation, turn by turn, and what single turns of it cost. Takes one JSON argument
 // {protocol, url, token, pid, session, say, chars, turns, points: [turn], window} and prints a JSON array: for each turn measured
 // ({point, turn}, `window` turns about each point) bytes and frames both ways, rows, statements, CPU of the Worker and wall.
-import { cpuMs } from "./process.mjs";
+import { beOverInTime, cpuMs } from "./process.mjs";
 import { now } from "./stamp.mjs";
 import { talk } from "./talkers.mjs";
 
 const SETTLE_MS = 15; // what a Worker does after its last frame is the turn's cost too
 const asked = JSON.parse(process.argv[2]);
+beOverInTime();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const text = (turn) => `${`turn ${turn} `.padEnd(asked.chars - asked.say.length - 1, "x")} ${asked.say}`;
 

@@ -1,4 +1,4 @@
-// What a process has used, from /proc.
+// What a process has used, from /proc; and an end for a tool that would wait for ever.
 import { readFileSync, readdirSync } from "node:fs";
 
 const NS_PER_MS = 1e6;
@@ -20,4 +20,14 @@ export function cpuMs(pid) {
 export function residentMiB(pid) {
   const [, kib] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
   return Number(kib) / 1024;
+}
+
+const PATIENCE_MS = 20 * 60_000;
+
+/** Fail if this tool is not over in time. */
+export function beOverInTime() {
+  setTimeout(() => {
+    console.error(`not over within ${PATIENCE_MS} ms: ${process.argv.slice(1).join(" ")}`);
+    process.exit(1);
+  }, PATIENCE_MS).unref();
 }

@@ -36,15 +36,19 @@ class Edgeloop {
   /** Connect as a client with its cursor; both are told of every frame. */
   async openAs(session, who, { sent, received }) {
     const { promise: isLive, resolve: synced } = Promise.withResolvers();
+    const say = (message) => {
+      const frame = JSON.stringify(message);
+      sent(frame);
+      socket.send(frame);
+    };
     const onText = (frame, at) => {
       received(frame, at);
+      if (frame.startsWith('{"t":"more"')) say({ t: "next", after: JSON.parse(frame).seq });
       if (frame.startsWith('{"t":"synced"')) synced();
     };
     const url = `${this.url}/v1/agents/${session}/ws`;
     const socket = await connect(url, { headers: this.headers, onText, clock: now });
-    const hello = JSON.stringify({ t: "hello", v: 1, ...who });
-    sent(hello);
-    socket.send(hello);
+    say({ t: "hello", v: 1, ...who });
     await isLive;
     return socket;
   }

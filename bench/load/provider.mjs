@@ -4,7 +4,7 @@
 //
 //   paced:RATExCOUNT     COUNT deltas, RATE a second
 //   full:COUNT           COUNT deltas, as fast as the connection takes them
-//   reply:COUNTxSIZE     COUNT deltas of SIZE characters, likewise; no times in them
+//   reply:COUNTxSIZE     COUNT deltas of SIZE characters, written at once; no times in them
 //   tools:RUN            a 5 s answer with calls complete at 1.5, 3.0 and 4.5 s, each to sleep 1 s; text once there are results
 import { createServer } from "node:http";
 import { dialectOf } from "./dialects.mjs";
@@ -66,18 +66,25 @@ function paced(answer, rate, count) {
   step();
 }
 
-function full(answer, count, text = () => stamp(now())) {
+function full(answer, count) {
   let sent = 0;
   const step = () => {
     let more = true;
     while (more && sent < count && !answer.left) {
-      more = answer.write(answer.dialect.text(text()));
+      more = answer.write(answer.dialect.text(stamp(now())));
       sent += 1;
     }
     if (sent === count) answer.end();
     else if (!answer.left) answer.socket.once("drain", step);
   };
   step();
+}
+
+/** All in one piece: in how many it is read must not depend on who else is at work, for the frames of it are counted. */
+function reply(answer, count, size) {
+  const deltas = Array.from({ length: count }, () => answer.dialect.text("y".repeat(size)));
+  answer.write([deltas.flat().join("")]);
+  answer.end();
 }
 
 async function callTools(answer, run, host) {
@@ -134,7 +141,7 @@ async function answerModel(request, response) {
   const [, isPaced, rate, pacedCount, isFull, fullCount, isReply, pieces, size, , run] = plan;
   if (isPaced) return paced(new Answer(request), Number(rate), Number(pacedCount));
   if (isFull) return full(new Answer(request), Number(fullCount));
-  if (isReply) return full(new Answer(request), Number(pieces), () => "y".repeat(Number(size)));
+  if (isReply) return reply(new Answer(request), Number(pieces), Number(size));
   noteOf(run).asked.push(now());
   if (!HAS_RESULTS.test(body)) return callTools(new Answer(request), run, request.headers.host);
   const last = new Answer(request);

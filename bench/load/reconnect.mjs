@@ -2,9 +2,11 @@
 // {protocol, url, token, session, say, chars, turns, missed: [turns]} and prints what coming back costs in bytes:
 // `load` (with nothing kept), and `missed`: per entry {turns, events, stored, down, up}, `stored` being the missed events' own bytes.
 // The Agents SDK's client has no cursor: for it `load` is what its page loads, and `missed` is what its socket is sent by itself.
+import { beOverInTime } from "./process.mjs";
 import { talk } from "./talkers.mjs";
 
 const asked = JSON.parse(process.argv[2]);
+beOverInTime();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const text = `${"".padEnd(asked.chars - asked.say.length - 1, "x")} ${asked.say}`;
 

@@ -2,7 +2,7 @@
 // {protocol, url, token, pid, events: [n], rounds, storm: {sessions, withinMs}} and prints one JSON object:
 // `wakes`, per number of events in the log a list of {events, cpu, wall, statements, rowsRead} from evicted to synced with the
 // cursor at the head, and `storm`, the time from the first of many wakes to the last that is ready, per round.
-import { cpuMs } from "./process.mjs";
+import { beOverInTime, cpuMs } from "./process.mjs";
 import { call } from "./protocols.mjs";
 import { now } from "./stamp.mjs";
 import { talk } from "./talkers.mjs";
@@ -11,6 +11,7 @@ const SETTLE_MS = 100;
 const STORM_ROUNDS = 3;
 const OPEN_AT_ONCE = 8;
 const asked = JSON.parse(process.argv[2]);
+beOverInTime();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const evict = () => call("GET", `${asked.url}/evict`);
 
