@@ -23,10 +23,10 @@ async function away(talker, turns) {
     await until(async () => (await talker.state()).turns > had);
   }
   const { count, bytes } = await talker.stored(seq);
-  const [sent, received] = [talker.sent.bytes, talker.received.bytes];
+  const [sent, received, events] = [talker.sent.bytes, talker.received.bytes, talker.events];
   await talker.reconnect();
   const [up, down] = [talker.sent.bytes - sent, talker.received.bytes - received];
-  return { turns, events: count, followed: talker.seq - seq, stored: bytes, up, down };
+  return { turns, events: count, followed: talker.events - events, stored: bytes, up, down };
 }
 
 async function edgeloop(talker) {

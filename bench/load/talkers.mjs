@@ -35,6 +35,8 @@ class Edgeloop {
   /** The cursor: what a client keeps. */
   seq = 0;
   log = null;
+  /** Events that came, so that one that comes twice shows. */
+  events = 0;
 
   constructor(options, session) {
     this.#options = options;
@@ -62,6 +64,7 @@ class Edgeloop {
   }
 
   #follow(events) {
+    this.events += events.length;
     for (const { seq, event } of events) {
       this.seq = seq;
       if (event.kind === "step_failed") this.#over?.reject(new Error(`a step failed: ${JSON.stringify(event)}`));
