@@ -13,6 +13,7 @@ from edgeloop.events import Recorded
 from edgeloop.prompt import Prompt
 from edgeloop.retention import KEPT, Condensed, condense
 from edgeloop.session import Session
+from tests.core.test_codec import common
 from tests.support.core import Action, Ask, Fault, Sim, Tool, failure, said
 
 TOOLS = (Tool(name="read"), Tool(name="write", effect="mutate"))
@@ -117,10 +118,10 @@ def test_a_turn_that_is_under_way_is_not_condensed() -> None:
 
 @pytest.mark.parametrize("path", STATES, ids=lambda path: path.name)
 def test_the_states_of_every_version_can_be_a_base(path: Path) -> None:
-    """A state that an older version wrote is read to what its log replays to now."""
-    log = path.with_name(path.name.replace(".state.json", ".jsonl")).read_text("utf-8").splitlines()
-    replayed = Session.replay(None, [recorded for line in log for recorded in decode_batch(line)]).state
-    assert decode_base(path.read_text("utf-8")) == replayed
+    """A state that an older version wrote says the same when it is read, fields that it did not have yet aside."""
+    then = json.loads(path.read_text("utf-8"))["state"]
+    now = json.loads(encode_state(decode_base(path.read_text("utf-8"))))["state"]
+    assert common(now, then) == then
 
 
 def test_a_base_of_another_version_of_the_state_is_read_with_defaults() -> None:
