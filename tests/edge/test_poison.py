@@ -129,7 +129,7 @@ class Ward:
 def ward(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     """One edge: every agent has its turns, the edge ends, their files are damaged, the edge starts again."""
     state: Path = tmp_path_factory.mktemp("state")
-    given = variables(provider.url, "anthropic", EDGELOOP_IDLE_MS="60000")
+    given = variables(provider.url, "anthropic", EDGELOOP_IDLE_MS="600000")
     with LocalEdge(variables=given, private_copy=True, persist_to=state) as edge:
         names = (
             [f"log {name}" for name in LOGS]
@@ -168,13 +168,12 @@ def _damage_of(name: str) -> Damage:
 async def _live(doors: dict[str, Door], provider: ScriptedProvider) -> dict[str, tuple[str, int]]:
     for name, door in doors.items():
         provider.script(door.agent, FIRST.get(name, well), well)
-        await door.post("go")
     whole = [door for name, door in doors.items() if name not in FIRST]
     for times, door in itertools.product((1, 2), whole):
+        await door.post("go", id=f"go{times}")
         await door.until("turn_finished", times=times)
-        if times == 1:
-            await door.post("and", id="m0")
     for name in FIRST:
+        await doors[name].post("go")
         await doors[name].until("step_started")
     await asyncio.sleep(1.5)  # the recovery row is rewritten once a second
     found = {name: await door.log() for name, door in doors.items()}
