@@ -120,7 +120,8 @@ class Run:
                 await blow()
             except Exception as error:
                 self._fault(f"{blow.__name__}: {type(error).__name__}: {error}")
-            wait = self.world.chance.expovariate(1 / (every * self.world.stretch))
+            stretch = self.world.stretch if blow in self.world.edge_blows else 1
+            wait = self.world.chance.expovariate(1 / (every * stretch))
 
     # --- lives ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,11 @@ class World:
         assert self._model is not None
         self._model.tell("calm")
 
+    @property
+    def edge_blows(self) -> list[Callable[[], Awaitable[None]]]:
+        """The blows after which the edge has to come up again."""
+        return [self.kill_workerd, self.restart_edge, self.redeploy]
+
     # --- blows ------------------------------------------------------------------------------------------------------
 
     async def cut_client(self) -> None:
@@ -122,7 +127,7 @@ class World:
 
     def _took(self, seconds: float) -> None:
         """A machine that is slow to start the edge would else have it down for most of the time."""
-        self.stretch = max(1.0, seconds / QUICK)
+        self.stretch = min(max(1.0, seconds / QUICK), 3.0)
 
     async def restart_edge(self) -> None:
         """End the edge politely, and start it again."""
