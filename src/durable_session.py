@@ -351,6 +351,8 @@ class DurableSession(DurableObject):
             end, deeds = peer.end.receive(frame, known)
             for deed in deeds:
                 end = self._do(ws, end, deed)
+            if end.broken != peer.end.broken:
+                sockets.attach(ws, replace(peer_of(ws), end=end))
 
     @contextlib.contextmanager
     def _owned(self, ws: Any) -> Generator[None]:

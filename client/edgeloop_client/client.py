@@ -28,8 +28,9 @@ from edgeloop_client.held import Held
 from edgeloop_client.identity import claim
 from edgeloop_client.journal import Journal
 from edgeloop_client.questions import Questions
+from edgeloop_client.replica import Replica
 from edgeloop_client.runner import Asker, Assignment, Runner
-from edgeloop_client.terminal import Screen
+from edgeloop_client.terminal import Screen, visible
 from edgeloop_client.tools import LOCAL_TOOLS, Tool
 from edgeloop_client.tools.base import Workspace
 from edgeloop_client.tools.root import Root
@@ -61,11 +62,15 @@ class Client:
         self.turn = Turn(message=None, began=_now())
         root = Root(directory) if directory is not None else None
         self._identity = claim(root.directory if root is not None else None, home=home)
+        self._replica = Replica(
+            home / "replicas", edge=endpoint.base, agent=endpoint.agent, owner=self._identity.client
+        )
         self.connection = Connection(
             endpoint,
             client=self._identity.client,
             epoch=self._identity.epoch,
             keep_epoch=self._identity.keep_epoch,
+            replica=self._replica,
             listener=self,
             tools=tuple(tool.spec for tool in tools.values()) if root is not None else None,
         )
@@ -95,6 +100,10 @@ class Client:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Client":
+        for command in self.connection.restore():
+            if isinstance(command, SendMessage):
+                text = f"sending what was asked before and not taken: {visible(command.text)}"
+                self.screen.notice(text, "yellow")
         self._task = asyncio.create_task(self.connection.run())
         self._task.add_done_callback(self._ended)
         return self
@@ -107,6 +116,7 @@ class Client:
         if self._runner is not None:
             await self._runner.close()
         self._journal.close()
+        self._replica.close()
         self._identity.release()
 
     # --- what a person does -----------------------------------------------------------------------------------------
@@ -219,8 +229,7 @@ class Client:
             and not self.turn.seen
             and self.connection.is_settled
         )
-        if self.turn.message is None and self.connection.view.phase == "idle":
-            self._over.set()
+        self._end_where_idle()
 
     def refused(self, error: ErrorFrame) -> None:
         """Take a refusal: of a message it ends the wait, of a result it is told."""
@@ -231,6 +240,13 @@ class Client:
             self.screen.notice(f"allowed once: {text}", "yellow")
         else:
             self.screen.notice(f"what was sent about {error.ref} was refused: {text}", "yellow")
+            self._end_where_idle()
+
+    def _end_where_idle(self) -> None:
+        """Who follows no message of theirs waits for nothing where nothing is under way or about to be."""
+        is_idle = self.connection.view.phase == "idle" and self.connection.is_settled
+        if self.turn.message is None and is_idle:
+            self._over.set()
 
     def held(self, error: ErrorFrame) -> None:
         """Tell that a message waits here."""

@@ -30,6 +30,7 @@ from edgeloop.wire import (
 )
 from edgeloop_client.endpoint import Endpoint, refusal_of
 from edgeloop_client.errors import Gap, VersionMismatch
+from edgeloop_client.replica import Replica
 from edgeloop_client.view import Change, Frame, View
 
 BACKOFF_FIRST = 0.25
@@ -88,6 +89,7 @@ class Connection:
         client: str,
         epoch: int,
         keep_epoch: Callable[[int], None],
+        replica: Replica,
         listener: Listener,
         tools: tuple[ToolSpec, ...] | None = None,
     ) -> None:
@@ -98,8 +100,25 @@ class Connection:
         self._endpoint = endpoint
         self._listener = listener
         self._keep_epoch = keep_epoch
+        self._replica = replica
         self._end = ClientEnd(client=client, epoch=epoch, tools=tools)
         self._wake = asyncio.Event()
+
+    def restore(self) -> list[ClientCommand]:
+        """Fold the copy of the log on this machine, and send what an earlier life asked for: only what is new need be fetched.
+
+        Returns:
+            What is sent again.
+        """
+        log, events = self._replica.events()
+        self.view.log = log
+        for recorded in events:
+            self.view.fold(recorded)
+        self._tell(list(events))
+        unsent = self._replica.unsent()
+        for command in unsent:
+            self.send(command)
+        return unsent
 
     # --- what a client sends ----------------------------------------------------------------------------------------
 
@@ -125,6 +144,7 @@ class Connection:
         if end.epoch != self._end.epoch:
             self._keep_epoch(end.epoch)
         self._end = end
+        self._replica.keep(end.unanswered)
         self._wake.set()
 
     # --- connecting -------------------------------------------------------------------------------------------------
@@ -226,9 +246,15 @@ class Connection:
         try:
             changes = self.view.apply(frame)
         except Gap as gap:
-            self._tell(list(gap.changes))
+            self._keep(list(gap.changes))
             self.view.forget_live()
             raise _Bad(str(gap)) from gap
+        self._keep(changes)
+
+    def _keep(self, changes: list[Change]) -> None:
+        events = [change for change in changes if isinstance(change, Recorded)]
+        if events and self.view.log is not None:
+            self._replica.add(self.view.log, events)
         self._tell(changes)
 
     def _tell(self, changes: list[Change]) -> None:

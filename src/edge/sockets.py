@@ -135,7 +135,12 @@ def peer_of(ws: Any) -> Peer:
     return Peer(
         scope=found.scope,
         expires=int(found.expires),
-        end=SessionEnd(phase=found.end.phase, client=found.end.client, digest=found.end.digest or None),
+        end=SessionEnd(
+            phase=found.end.phase,
+            client=found.end.client,
+            digest=found.end.digest or None,
+            broken=int(found.end.broken),
+        ),
         order=found.order,
         at=int(found.at),
     )

@@ -111,11 +111,16 @@ Deed = Declare | Heard | Greet | Page | Take | Tell
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEnd:
-    """The session's end of a socket. `digest` names the tools that its client runs; None: it runs none."""
+    """The session's end of a socket. `digest` names the tools that its client runs; None: it runs none.
+
+    `broken` is the last epoch in which a gap was told on this socket: the client numbers anew what it has no answer to, so
+    nothing more of that epoch may be taken here, even if it would be the next one.
+    """
 
     phase: Literal["new", "replaying", "live"] = "new"
     client: str = ""
     digest: str | None = None
+    broken: int = -1
 
     def receive(self, frame: ClientMessage, known: Known) -> "tuple[SessionEnd, list[Deed]]":
         """Take a frame; the deeds are to be done in order, and the new end to be kept once they are.
@@ -131,7 +136,7 @@ class SessionEnd:
                     Page(after=frame.after, position=frame.position)
                 ] if self.phase == "replaying" else []
             case _ if self.phase == "live":
-                return self, _command(frame, known.last)
+                return self._command(frame, known.last)
             case _:
                 raise Refused(
                     code="hello_expected",
@@ -158,6 +163,20 @@ class SessionEnd:
         position = hello.position if after == hello.after else None
         deeds += [Greet(hello=hello), Page(after=after, position=position)]
         return SessionEnd(phase="replaying", client=hello.client, digest=named), deeds
+
+    def _command(self, command: ClientCommand, last: Number | None) -> "tuple[SessionEnd, list[Deed]]":
+        number = command.producer
+        if number is None:
+            return self, [Take(command=command)]
+        verdict = judge(last, number)
+        if verdict == "fenced":
+            raise _fenced(last)
+        if verdict == "gap" or number.epoch <= self.broken:
+            gap = NumberGap(epoch=number.epoch, expected=taken(last, number.epoch) + 1)
+            return replace(self, broken=max(self.broken, number.epoch)), [Tell(frame=gap)]
+        if verdict == "repeated":
+            return self, [Tell(frame=Ack(epoch=number.epoch, n=number.n))]
+        return self, [Take(command=command)]
 
     def page(
         self,
@@ -211,21 +230,6 @@ def refused(command: ClientCommand, frame: ErrorFrame) -> list[Deed]:
     if number is None:
         return [Tell(frame=frame)]
     return [Heard(number=number), Tell(frame=frame.model_copy(update={"producer": number}))]
-
-
-def _command(command: ClientCommand, last: Number | None) -> list[Deed]:
-    number = command.producer
-    if number is None:
-        return [Take(command=command)]
-    match judge(last, number):
-        case "next":
-            return [Take(command=command)]
-        case "repeated":
-            return [Tell(frame=Ack(epoch=number.epoch, n=number.n))]
-        case "gap":
-            return [Tell(frame=NumberGap(epoch=number.epoch, expected=taken(last, number.epoch) + 1))]
-        case "fenced":
-            raise _fenced(last)
 
 
 def _fenced(last: Number | None) -> Refused:
@@ -351,7 +355,8 @@ class ClientEnd:
             case Ack() if frame.epoch == self.epoch:
                 return self._settle(frame.n)
             case NumberGap() if frame.epoch == self.epoch:
-                return self.renumbered()
+                # What came before was taken, even where its answer is not here yet.
+                return self._settle(frame.expected - 1).renumbered()
             case ErrorFrame(code="unknown_tools") if self.phase == "greeted":
                 return replace(self, phase="opened", declared=False)
             case ErrorFrame(code="queue_full", producer=Number() as number) if number.epoch == self.epoch:
