@@ -1,10 +1,10 @@
 """`make bench-memory`: what sessions cost in memory, ours beside the Agents SDK and a bare Python object, in the same run.
 
 First the Workers as they ship: workerd's resident memory with 100 and 300 sessions, each with an open socket and one turn of
-1 KB behind it, all awake at the reading; per session, over what the process held when one session had had WARM turns. The bare
-object has a socket and a table and does nothing but keep what it is sent. Then the isolate's own heaps, by workerd's inspector:
-ours after 300 sessions were opened, used and evicted five times, and with 1,000 sessions awake. ROUNDS (3) processes each;
-QUICK=1 is a smoke run.
+1 KB behind it, all awake at the reading; per session, over what the process held when one session had had WARM turns, and per
+session more from 100 to 300, where what a process needs once no longer counts. The bare object has a socket and a table and does
+nothing but keep what it is sent. Then the isolate's own heaps, by workerd's inspector: ours after 300 sessions were opened, used
+and evicted five times, and with 1,000 sessions awake. ROUNDS (3) processes each; QUICK=1 is a smoke run.
 """
 
 import os
@@ -57,6 +57,9 @@ class Memory:
             self._resident[f"resident, {size} sessions, {who.name}"].append(found["awake"])
             each = (found["awake"] - first["awake"]) / (size - 1)
             self._resident[f"per session, {size} sessions, {who.name}"].append(each)
+        few, many = later
+        more = (many["awake"] - few["awake"]) / (many["sessions"] - few["sessions"])
+        self._resident[f"per session more, {who.name}"].append(more)
 
     def processes(self) -> None:
         """Report the processes, and the targets."""
@@ -70,6 +73,8 @@ class Memory:
         mine, bare = (figures[f"{name}, {who}"] for who in ("edgeloop", "bare object"))
         self._report.target(f"{name}, edgeloop", mine, "at most", PER_SESSION_MIB)
         self._report.target(f"{name}, edgeloop / bare object", mine / bare, "at most", OVER_BARE)
+        mine, bare = (figures[f"per session more, {who}"] for who in ("edgeloop", "bare object"))
+        self._report.target("per session more, edgeloop / bare object", mine / bare, "at most", OVER_BARE)
 
     # --- the isolate ------------------------------------------------------------------------------------------------
 
