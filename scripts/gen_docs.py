@@ -211,6 +211,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "queued": 0,
         "usage": _USAGE,
         "message_tokens": 3_500,
+        "spent_usd": 0.0182,
         "attached": 1,
         "awake_since": 1_790_000_000_000,
         "rows_written": 9,

@@ -24,6 +24,8 @@ NAMES = (
     "QUESTION_MS",
     "RETAIN_EVENTS",
     "SESSION_BYTES",
+    "SESSION_USD",
+    "KEY_USD",
 )
 
 

@@ -244,6 +244,7 @@ class DurableSession(DurableObject):
             queued=state.queued,
             usage=state.usage,
             message_tokens=state.message_tokens,
+            spent_usd=state.spend.usd,
             attached=agent.sockets.count(),
             awake_since=agent.since,
             rows_written=agent.rows_written,

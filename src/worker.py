@@ -8,6 +8,7 @@ from workers import WorkerEntrypoint
 
 from durable_session import DurableSession
 from edge.answers import json_answer, refusal
+from edge.budget import KeyLedger
 from edge.clock import now_ms
 from edge.door import Door, label
 from edgeloop.access import check
@@ -59,4 +60,4 @@ def _door_of(env: Any) -> Door:
 
 _door: Door | None = None
 
-__all__ = ["Default", "DurableSession"]
+__all__ = ["Default", "DurableSession", "KeyLedger"]

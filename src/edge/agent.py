@@ -14,6 +14,7 @@ from typing import Any
 
 import js
 
+from edge.budget import KeyBudget
 from edge.clock import now_ms
 from edge.convert import why
 from edge.hot import count_batch, count_tokens
@@ -38,6 +39,7 @@ from edgeloop.reader import Op, partial_blocks
 from edgeloop.record import Recorder, attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
+from edgeloop.spend import Charge
 from edgeloop.state import State
 from edgeloop.sync import Known
 from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Snapshot, Stop, ToolResult, events_frame
@@ -66,7 +68,9 @@ class Agent:
         self.since = now_ms()
         self.is_deleted = False
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
-        self._load()
+        state = self._load().session.state
+        self._budget = settings.budget(f"{key[:16]}.{self.store.log}")
+        self._settle(state.spend.last)  # its predecessor may have gone before it could
         self._take_up()
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -167,6 +171,8 @@ class Agent:
         for effect in effects:
             self._perform(effect)
         self._tell(resident, batch)
+        if any(recorded.event.kind in ("step_finished", "step_failed") for recorded in batch):
+            self._settle(resident.session.state.spend.last)
         if resident.idle:
             _residents.weigh(self._key)  # at the end of a turn, when its prompt has grown
         return resident.session.state.seq
@@ -265,35 +271,75 @@ class Agent:
                 self._call = None
             self.record(events, streamed=True)
 
+    def _settle(self, charge: Charge | None) -> None:
+        """Tell the key's ledger what an attempt cost."""
+        if self._budget is not None and charge is not None:
+            self._spawn(f"settle {charge.step}.{charge.attempt}", self._budget.settle(charge))
+
+    def _unsettled(self) -> list[Charge]:
+        """What the key's ledger may not have been told: the last attempt, and the one under way."""
+        resident = _residents.get(self._key)
+        if resident is None:
+            return []
+        state = resident.session.state
+        charges = (state.spend.last, state.spend.given_up(state.step, state.attempt))
+        return [charge for charge in charges if charge is not None]
+
     def _call_model(self, effect: CallModel) -> None:
-        state, settings = self.state, self._settings
+        settings = self._settings
         call = self._call = ModelCall(
             step=effect.step,
             attempt=effect.attempt,
             live=self.sockets.live,
             sql=self.store.sql,
             ai=settings.ai,
-            limiter=_limiters.of(settings.target.api_key, state.model),
+            limiter=_limiters.of(settings.target.api_key, self.state.model),
             report=lambda events: self._report(effect, events),
         )
+        refused = self._refused()
+        if refused is not None:
+            call.fail_soon(refused)
+        elif self._budget is None:
+            self._begin(call)
+        else:
+            self._spawn(f"step {effect.step}", self._reserve(call, self._budget))
+
+    async def _reserve(self, call: ModelCall, budget: KeyBudget) -> None:
+        """Begin a call once its key's ledger has set aside what it may cost: without the ledger's word none is made."""
+        state = self.state
         try:
-            refused = self._refused()
-            if refused is not None:
-                call.fail_soon(refused)
-                return
+            over = await budget.refusal(state.step, state.attempt, state.spend.call_usd or 0.0)
+        except Exception as error:
+            call.fail(
+                local("connection", f"the ledger of the key's spending cannot be reached: {why(error)}")
+            )
+            return
+        if over is not None:
+            call.fail(local("budget", over))
+        elif not call.is_over:
+            self._begin(call)
+
+    def _begin(self, call: ModelCall) -> None:
+        state, settings = self.state, self._settings
+        try:
             request = build_request(state, replace(settings.target, session=self.cache))
             request = replace(request, deadlines=settings.deadlines(request.deadlines))
             call.start(request, self._prompt().body(request.body))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
-            js.console.error(f"step {effect.step} failed: {why(error)}")
+            js.console.error(f"step {state.step} failed: {why(error)}")
             call.fail_soon(local("unknown", why(error)))
 
     def _refused(self) -> StepError | None:
         """Why this call must not be made; None if it may."""
-        problem, stored, limit = self._settings.problem(), self.store.bytes, self._settings.session_bytes
+        settings, stored = self._settings, self.store.bytes
+        problem = settings.problem()
         if problem is not None:
             return local("configuration", problem)
-        return local("budget", full(stored, limit)) if stored >= limit else None
+        if stored >= settings.session_bytes:
+            return local("budget", full(stored, settings.session_bytes))
+        capped = settings.session_usd is not None or self._budget is not None
+        over = self.state.spend.refusal(settings.session_usd) if capped else None
+        return local("budget", over) if over is not None else None
 
     def _prompt(self) -> KeptPrompt:
         resident = self._resident()
@@ -420,8 +466,12 @@ class Agent:
         self._call = None
         for task in list(self._tasks.values()):
             task.cancel()
+        charges = self._unsettled()
         _residents.drop(self._key)
         await self.store.delete()
+        for charge in charges:
+            if self._budget is not None:
+                await self._budget.settle(charge)
 
 
 def _producer(command: Command, client: str | None) -> Producer | None:

@@ -60,6 +60,11 @@ class ModelCall:
         """Whether it is the attempt that this state waits for."""
         return (self.reader.step, self.reader.attempt) == (state.step, state.attempt)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was reported."""
+        return self._over
+
     def abort(self) -> None:
         """End it because a person stopped it."""
         if self._pump is not None:

@@ -1,10 +1,12 @@
 """What the deployment decides, read from the Worker's variables and secrets. Nothing here is ever logged or sent."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge.budget import KeyBudget, key_name
 from edgeloop.autonomy import Mode, Rule, parse_mode, parse_rules
 from edgeloop.errors import Refused
 from edgeloop.limits import SESSION_BYTES
@@ -15,6 +17,7 @@ from edgeloop.providers.workers_ai import BINDING
 from edgeloop.schedule import QUESTION_MS
 
 _HEADERS = TypeAdapter(dict[str, str])
+_DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,13 @@ class Settings:
 
     retain_events: int | None
     """How many of the last events stay raw; None: all."""
+
+    session_usd: float | None
+    key_usd: float | None
+    """What a session may spend, and all sessions of the provider's key in a day; None: without end."""
+
+    ledger: Any
+    """The binding of the keys' ledgers."""
 
     ai: Any
     """The Workers AI binding `AI`; None if there is none."""
@@ -84,12 +94,22 @@ class Settings:
             retain_events=_number(
                 "EDGELOOP_RETAIN_EVENTS", text("EDGELOOP_RETAIN_EVENTS").removeprefix("0"), "events"
             ),
+            session_usd=_dollars("EDGELOOP_SESSION_USD", text("EDGELOOP_SESSION_USD")),
+            key_usd=_dollars("EDGELOOP_KEY_USD", text("EDGELOOP_KEY_USD")),
+            ledger=getattr(env._env, "LEDGER", None),
             ai=ai,
         )
 
     def deadlines(self, own: Deadlines) -> Deadlines:
         """The provider's own deadlines, with what the deployment decides in their place."""
         return replace(own, first_ms=self.first_ms or own.first_ms, idle_ms=self.idle_ms or own.idle_ms)
+
+    def budget(self, session: str) -> KeyBudget | None:
+        """A session's way to its key's ledger; None without a cap for the key."""
+        if self.key_usd is None or self.ledger is None:
+            return None
+        name = key_name(self.target.api_key, self.target.base_url)
+        return KeyBudget(ledger=self.ledger.getByName(name), cap=self.key_usd, session=session)
 
     def problem(self) -> str | None:
         """What keeps a model call from being made, and how to mend it; None when all is there."""
@@ -103,6 +123,8 @@ class Settings:
             return f"EDGELOOP_BASE_URL is {base_url!r}; expected the provider's base URL, http://... or https://..."
         if not self.model:
             return "EDGELOOP_MODEL is not set; expected a model's name"
+        if self.key_usd is not None and self.ledger is None:
+            return "EDGELOOP_KEY_USD is set, but there is no binding LEDGER; expected that of wrangler.toml"
         return None
 
 
@@ -112,6 +134,14 @@ def _number(name: str, value: str, unit: str) -> int | None:
     if not value.isdecimal() or not int(value):
         raise Refused(code="not_configured", message=f"{name} is {value!r}", expected=f"{unit}, 1 or more")
     return int(value)
+
+
+def _dollars(name: str, value: str) -> float | None:
+    if not value:
+        return None
+    if not _DOLLARS.fullmatch(value):
+        raise Refused(code="not_configured", message=f"{name} is {value!r}", expected="US dollars, like 2.50")
+    return float(value)
 
 
 def _headers(text: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from edgeloop.errors import CorruptLog
+from edgeloop.estimate import Estimator
 from edgeloop.events import Event, Recorded
+from edgeloop.spend import Spend
 from edgeloop.state import Call, State
 from edgeloop.tools import PlacedTool
 
@@ -34,7 +36,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _event = TypeAdapter[Event](Event)
 _state = TypeAdapter(State)
 _placed = TypeAdapter(tuple[PlacedTool, ...])
-_SHAPE = zlib.crc32(",".join(field.name for kind in (State, Call) for field in fields(kind)).encode())
+_SHAPE = zlib.crc32(
+    ",".join(field.name for kind in (State, Call, Spend, Estimator) for field in fields(kind)).encode()
+)
 """A snapshot of other fields than ours is not read: those it lacks would silently be defaults, not what the log says."""
 
 

@@ -35,7 +35,8 @@ def cost(usage: Usage, model: str, at: int) -> Cost | None:
     price = price_of(model, at)
     if price is None or usage.input_uncached is None or usage.output is None:
         return None
-    return _listed(usage, _rates(price, usage))
+    kinds = (usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
+    return _listed(usage, rates_for(price, sum(tokens or 0 for tokens in kinds)))
 
 
 def price_of(model: str, at: int) -> Price | None:
@@ -48,10 +49,8 @@ def price_of(model: str, at: int) -> Price | None:
     return None
 
 
-def _rates(price: Price, usage: Usage) -> Rates:
-    """The rates for a prompt of that length: the whole request is charged by its tier, output as well."""
-    kinds = (usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
-    prompt = sum(tokens or 0 for tokens in kinds)
+def rates_for(price: Price, prompt: int) -> Rates:
+    """The rates for a prompt of so many tokens: the whole request is charged by its tier, output as well."""
     return price.long if price.long is not None and prompt > price.long_over else price.rates
 
 

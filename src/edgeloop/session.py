@@ -31,6 +31,7 @@ from edgeloop.events import (
 )
 from edgeloop.producers import remember
 from edgeloop.schedule import EDGE
+from edgeloop.spend import head_of
 from edgeloop.state import TRANSITIONS, Call, State
 from edgeloop.tools import digest
 
@@ -126,6 +127,7 @@ class Session:
         self.state.kept = True
         self.state.blocks.add(event.block)
         self.state.message_tokens += event.tokens
+        self.state.spend.grew(event.text, event.tokens)
         return []
 
     def _apply_call_judged(self, event: CallJudged, at: int) -> list[Effect]:
@@ -136,6 +138,8 @@ class Session:
         return []
 
     def _apply_config_changed(self, event: ConfigChanged, at: int) -> list[Effect]:
+        if (self.state.provider, self.state.model) != (event.provider, event.model):
+            self.state.spend.remodelled(self.state.message_tokens)
         self.state.provider = event.provider
         self.state.model = event.model
         self.state.system = event.system
@@ -152,6 +156,7 @@ class Session:
         state.jitter = event.jitter
         state.error = event.error
         state.usage = add_usage(state.usage, event.usage)
+        state.spend.failed(event)
         return []
 
     def _apply_step_finished(self, event: StepFinished, at: int) -> list[Effect]:
@@ -160,6 +165,7 @@ class Session:
         state.failures = 0
         state.error = None
         state.usage = add_usage(state.usage, event.usage)
+        state.spend.ended(state.step, state.attempt, event.usage, state.model)
         return []
 
     def _apply_step_started(self, event: StepStarted, at: int) -> list[Effect]:
@@ -172,6 +178,7 @@ class Session:
         state.blocks = set()
         state.queued = 0
         state.stop = None
+        state.spend.begin(state.model, at, head_of(state.system, state.tools))
         return [CallModel(step=event.step, attempt=event.attempt)]
 
     def _apply_stop_requested(self, event: StopRequested, at: int) -> list[Effect]:
@@ -183,6 +190,7 @@ class Session:
         state = self.state
         state.kept = True
         state.message_tokens += event.tokens
+        state.spend.grew(event.arguments, event.tokens)
         state.calls[event.call] = Call(
             call=event.call, name=event.name, arguments=event.arguments, invalid=event.invalid
         )
@@ -192,6 +200,7 @@ class Session:
         call = self.state.calls[event.call]
         call.outcome = event.outcome
         self.state.message_tokens += event.tokens
+        self.state.spend.grew(event.content, event.tokens)
         reported = event.outcome in ("ok", "error", "denied")
         return [CancelTool(call=event.call)] if call.runner == EDGE and not reported else []
 
@@ -205,6 +214,7 @@ class Session:
         return [RunTool(call=call.call, epoch=call.epoch, name=call.name, arguments=call.arguments)]
 
     def _apply_tools_declared(self, event: ToolsDeclared, at: int) -> list[Effect]:
+        self.state.spend.retooled(self.state.tools, event.tools)
         self.state.tools = event.tools
         self.state.tools_client = event.client
         self.state.tools_digest = digest(event.local)
@@ -222,6 +232,7 @@ class Session:
     def _apply_user_message_received(self, event: UserMessageReceived, at: int) -> list[Effect]:
         self.state.queued += 1
         self.state.message_tokens += event.tokens
+        self.state.spend.grew(event.text, event.tokens)
         return []
 
 

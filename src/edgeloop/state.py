@@ -30,6 +30,7 @@ from typing import Literal, get_args
 from edgeloop.autonomy import Mode, Rule, Verdict
 from edgeloop.events import Outcome, StepError, StopReason, Usage
 from edgeloop.producers import Number
+from edgeloop.spend import Spend
 from edgeloop.tools import PlacedTool, ToolSpec
 
 Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
@@ -129,6 +130,7 @@ class State:
     retry_at: int = 0
 
     usage: Usage = Usage()
+    spend: Spend = field(default_factory=Spend)
     message_tokens: int = 0
     """Exact o200k tokens of all messages so far: user, model and tool results."""
 

@@ -429,8 +429,9 @@ class OpenCall(Frozen):
 class StateView(Frozen):
     """Answer of `GET state`.
 
-    `awake_since` is when the session last came to life (it hibernates while nothing is under way). `rows_written`, `rows_read`
-    and `statements` are what its SQL has cost since, by the platform's own count; each alarm set is a row written too.
+    `spent_usd` is what its model calls have cost, as far as prices are known. `awake_since` is when the session last came to
+    life (it hibernates while nothing is under way). `rows_written`, `rows_read` and `statements` are what its SQL has
+    cost since, by the platform's own count; each alarm set is a row written too.
     """
 
     v: int = PROTOCOL_VERSION
@@ -448,6 +449,7 @@ class StateView(Frozen):
     queued: int
     usage: Usage
     message_tokens: int
+    spent_usd: float
     attached: int
     awake_since: int
     rows_written: int

@@ -89,15 +89,15 @@ class Reply:
             )
         self._event("content_block_stop", index=index)
 
-    def end(self) -> None:
-        """End well, with the stop reason that what was said asks for."""
+    def end(self, *, output: int = 5) -> None:
+        """End well, with the stop reason that what was said asks for, and so many tokens of output on the bill."""
         if self._dialect == "openai":
             self._chat({}, finish="tool_calls" if self._called else "stop")
-            self._data({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+            self._data({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": output}})
             self.raw(b"data: [DONE]\n\n")
         else:
             stop = {"stop_reason": "tool_use" if self._called else "end_turn", "stop_sequence": None}
-            self._event("message_delta", delta=stop, usage={"output_tokens": 5})
+            self._event("message_delta", delta=stop, usage={"output_tokens": output})
             self._event("message_stop")
         self._handler.write_chunk(b"")
 
