@@ -115,6 +115,24 @@ def test_old_records_are_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) ->
     assert decode_batch(json.dumps([GOOD]))[0].at == 22
 
 
+def _without_early_tools(record: dict[str, Any]) -> dict[str, Any]:
+    event = record["event"]
+    return record | {"event": {"eager": False} | event} if event["kind"] == "autonomy_changed" else record
+
+
+def test_a_changed_rule_is_a_field_that_old_records_are_lifted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if early tools had come with version 3: each record replays on the branch of the version that wrote it."""
+    monkeypatch.setattr(codec, "VERSIONS", {1: "One.", 2: "Two.", 3: "Tools start early."})
+    monkeypatch.setattr(codec, "CURRENT", 3)
+    monkeypatch.setattr(codec, "_UPGRADES", {1: dict, 2: _without_early_tools})
+    event = {"kind": "autonomy_changed", "mode": "auto"}
+    eager = [
+        Session.replay(None, decode_batch(json.dumps([GOOD | {"v": version, "event": event}]))).state.eager
+        for version in (1, 2, 3)
+    ]
+    assert eager == [False, False, True]
+
+
 def test_a_snapshot_comes_back_as_it_was() -> None:
     """A state in the middle of everything survives storage."""
     state = busy().state

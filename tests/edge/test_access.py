@@ -63,6 +63,9 @@ REQUESTS: dict[str, tuple[str, str, str | None, tuple[int, int, int]]] = {
     "an answer": ("POST", "/approvals", '{"call":"1.0","allow":true}', (403, 404, 404)),
     "stop": ("POST", "/stop", None, (403, 200, 200)),
     "autonomy": ("PUT", "/autonomy", '{"mode":"auto"}', (403, 403, 200)),
+    "an export": ("GET", "/export", None, (403, 403, 404)),
+    "an import": ("POST", "/import", "{}", (403, 403, 422)),
+    "a fork": ("POST", "/fork", "{}", (403, 403, 400)),
     "what is not there": ("PATCH", "/state", None, (403, 403, 404)),
     "delete": ("DELETE", "", None, (403, 403, 200)),
 }
@@ -105,6 +108,19 @@ async def test_a_token_is_told_what_it_lacks(own: Door):
     for text, (status, code) in cases.items():
         answer = await own.request("GET", "/state", headers=bearer(text))
         assert (answer.status_code, code_of(answer)) == (status, code), text
+
+
+async def test_a_fork_stays_within_what_its_token_is_for(own: Door):
+    """Who may do everything to one agent makes no other; who may to all that begin alike makes these."""
+    assert (await own.request("POST", "/messages", json={"id": "m", "text": "x", "model": "none"})).is_success
+    for name, agent, status in (
+        (own.agent, f"{own.agent}-fork", 403),
+        (f"{own.agent}*", "another", 403),
+        (f"{own.agent}*", f"{own.agent}-fork", 201),
+    ):
+        headers = bearer(token(name, "admin"))
+        answer = await own.request("POST", "/fork", json={"to": agent}, headers=headers)
+        assert answer.status_code == status, answer.text
 
 
 async def test_the_label_cannot_be_brought_along(own: Door):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,37 @@ async def test_a_session_moves_as_a_file_and_goes_on(provider: ScriptedProvider,
     await read(fresh, file)
     await written(fresh, again)
     assert again.read_bytes().split(b"\n")[1:-2] == file.read_bytes().split(b"\n")[1:-2]
+
+
+async def test_the_commands(provider: ScriptedProvider, door: Door, tmp_path: Path):
+    """`edgeloop events export`, `events import` and `fork` do what their words say; what goes wrong is told in a line."""
+    log = await talked(provider, door)
+    file = tmp_path / "session.jsonl"
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "edgeloop",
+            *arguments,
+            env={**os.environ, "EDGELOOP_TOKEN": TOKEN, "EDGELOOP_URL": door.url},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, errors = await process.communicate()
+        return process.returncode or 0, out.decode(), errors.decode()
+
+    assert await run("events", "export", door.agent, "-o", str(file)) == (0, "", "")
+    code, out, _ = await run("events", "export", door.agent)
+    assert (code, out) == (0, file.read_text("utf-8"))
+    moved, fork = beside(door, "moved"), beside(door, "fork")
+    code, out, _ = await run("events", "import", moved.agent, str(file))
+    assert (code, json.loads(out)["head"]) == (0, len(log))
+    code, _, errors = await run("events", "import", moved.agent, str(tmp_path / "none"))
+    assert (code, errors.count("\n")) == (2, 1)
+    code, _, errors = await run("events", "export", f"{door.agent}-never", "-o", str(file))
+    assert (code, "nothing was ever recorded" in errors) == (3, True)
+    code, out, _ = await run("fork", door.agent, fork.agent, "--at", "5")
+    assert (code, json.loads(out)["agent"]) == (0, fork.agent)
+    assert (await fork.events())[:5] == log[:5]
 
 
 async def test_a_file_is_seen_only_when_it_is_whole(provider: ScriptedProvider, door: Door, tmp_path: Path):

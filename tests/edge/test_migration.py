@@ -82,3 +82,21 @@ async def test_a_stream_in_flight_survives_the_migration(
     versions = [json.loads(line).get("v") for line in (tmp_path / "file.jsonl").open(encoding="utf-8")]
     assert versions[1 : HEAD + 1] == [1] * HEAD
     assert set(versions[HEAD + 1 : len(events) + 1]) == {2}
+    assert left(tmp_path / "state") != {}
+    assert (await door.request("DELETE")).status_code == 200
+    edge.stop()
+    assert left(tmp_path / "state") == {}
+
+
+def left(state: Path) -> dict[str, int]:
+    """What there is on disk of any session: the rows of every table, its alarm's too."""
+    found: dict[str, int] = {}
+    for file in state.rglob("*.sqlite"):
+        with closing(sqlite3.connect(file)) as rows:
+            names = [row[0] for row in rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for name in names:
+                if not name.startswith("_cf_METADATA"):
+                    found[name] = (
+                        found.get(name, 0) + rows.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+                    )
+    return {name: count for name, count in found.items() if count or not name.startswith("_cf_")}
