@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from edgeloop.analysis import Block, Role
 from edgeloop.autonomy import MODES, Mode, grant_for, judge, parse_rules
 from edgeloop.codec import decode_batch, decode_state, encode_batch
 from edgeloop.errors import CorruptLog, Refused
+from edgeloop.kernels import Algorithm, ApplyFailed, Edit, Merged
 from edgeloop.tools import ToolSpec, Touched
 from edgeloop.wire import parse_autonomy, parse_client_frame, parse_decide, parse_post
+from edgeloop_client import hot
 from edgeloop_client.decode import DIALECTS, Decoder, Op
 from scripts.setup import ROOT
 
@@ -51,6 +54,18 @@ BATCHES = (
         '{"v":1,"seq":2,"at":5,"event":{"kind":"tool_call_completed","step":1,"block":0,"call":"1.0","provider_id":"p","name":"n",'
         '"arguments":"{}"}},{"v":1,"seq":3,"at":5,"event":{"kind":"tool_started","call":"1.0","runner":"edge","epoch":1}}]'
     ),
+)
+TEXTS = (
+    (
+        "def one():\n    return 1\n\n\ndef two():\n    return 2\n\0def one():\n    return 11\n\n\ndef two():\n    return 2\n"
+        "\0@@ -1,3 +1,3 @@\n def one():\n-    return 1\n+    return 11\n \n"
+    ),
+    "".join(
+        f"2026-11-21 10:00:{second:02} status installed p{second}:amd64 1.{second}\n" for second in range(40)
+    )
+    * 2
+    + "\0a\r\nb",
+    "same line\n" * 30 + "日本語 ünï 😀\n\0" + "same line\n" * 29 + "x\n\0" + "same line\n" * 28,
 )
 STATES = ('{"v":1,"shape":0,"state":{"phase":"idle","seq":3,"calls":{}}}',)
 
@@ -114,12 +129,55 @@ def streams(data: bytes) -> None:
     assert [op["op"] for op in whole if op["op"] in ("stop", "error")] == [whole[-1]["op"]]
 
 
+def kernels(data: bytes) -> None:
+    """Texts between zero bytes: counted, compared, merged and patched, by the laws that hold for any bytes."""
+    base, ours, theirs = ([*data.split(b"\0"), b"", b""])[:3]
+    assert hot.count_tokens(data) == hot.count_tokens(data.decode("utf-8", "replace"))
+    assert hot.count_batch([base, ours]) == [hot.count_tokens(base), hot.count_tokens(ours)]
+    for algorithm in get_args(Algorithm):
+        patch = hot.diff_unified(base, ours, algorithm=algorithm)
+        assert hot.apply_patch(base, patch) == ours
+        assert hot.merge(base, ours, ours, algorithm=algorithm) == Merged(text=ours, conflicts=0)
+        assert hot.merge(base, base, ours, algorithm=algorithm) == Merged(text=ours, conflicts=0)
+        there, back = (
+            hot.merge(base, *sides, algorithm=algorithm) for sides in ((ours, theirs), (theirs, ours))
+        )
+        assert bool(there.conflicts) == bool(back.conflicts)
+    edits = hot.diff_edits(base, ours)
+    assert _applied(hot.apply_edits, base, edits) in (None, ours)
+    _applied(hot.apply_patch, base, theirs)
+    _applied(hot.apply_edits, ours, [Edit(search=base[:20], replace=theirs)])
+    rebuilt, at = b"", 0
+    for start, end, new_start, new_end in hot.diff_words(base, ours):
+        rebuilt, at = rebuilt + base[at:start] + ours[new_start:new_end], end
+    assert rebuilt + base[at:] == ours
+
+
+def judgements(data: bytes) -> None:
+    """A conversation of the texts between zero bytes, said twice: every fold leads back to its bytes and saves tokens."""
+    parts = data.split(b"\0")[:8]
+    roles = get_args(Role)
+    blocks = [
+        Block(role=roles[at % len(roles)], data=part, path="p" * (at % 2))
+        for at, part in enumerate(parts * 2)
+    ]
+    analysis = hot.analysis()
+    for plan in analysis.enter(blocks):
+        for fold in plan.folds:
+            source = b"" if fold.kind == "template" else blocks[fold.source].data
+            assert analysis.resolve(fold, source) == blocks[plan.block].data[fold.start : fold.end]
+            assert fold.tokens_after < fold.tokens_before
+    analysis.close()
+
+
 TARGETS: dict[str, tuple[Target, tuple[str, ...]]] = {
     "frames": (frames, FRAMES),
     "rules": (rules, RULES),
     "arguments": (arguments, ARGUMENTS),
     "batches": (batches, BATCHES),
     "states": (states, STATES),
+    "kernels": (kernels, TEXTS),
+    "judgements": (judgements, TEXTS),
     "streams": (streams, tuple(path.read_text(encoding="utf-8") for path in sorted(STREAMS.glob("*.sse")))),
 }
 
@@ -135,6 +193,13 @@ _SPECS = tuple(
     for touches in _TOUCHES
 )
 assert set(MODES) == set(get_args(Mode))
+
+
+def _applied(apply: Callable[..., bytes], *arguments: Any) -> bytes | None:
+    try:
+        return apply(*arguments)
+    except ApplyFailed:
+        return None
 
 
 def _refused(parse: Callable[[Any], object], data: bytes | str) -> None:

@@ -38,8 +38,14 @@ fn algorithm() -> impl Strategy<Value = Algorithm> {
     prop::sample::select(vec![Algorithm::Histogram, Algorithm::Myers])
 }
 
+/// `make fuzz` asks for more.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("EDGELOOP_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(2000))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(cases())]
 
     /// Any bytes have a count, at most their length as text, and the same one again.
     #[test]
