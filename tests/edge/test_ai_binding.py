@@ -4,6 +4,7 @@ The real one needs an account, so a Worker of the test's own stands in for it: w
 model's REST API, which is as strict as Cloudflare's.
 """
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -114,7 +115,7 @@ async def test_a_refusal_over_the_binding(edge: LocalEdge):
 
 
 async def test_a_stop_over_the_binding(edge: LocalEdge):
-    """A stop ends the turn in mid-stream and keeps what was shown. (The stand-in does not pass it on to the model.)"""
+    """A stop ends the turn in mid-stream and keeps what was shown, while the model is silent."""
     door = new_door(edge)
     await door.post('{"steps": [{"text": "Half."}, {"wait_ms": 30000}, {"text": "Never."}]}', model="script")
     async with Client(door=door) as client:
@@ -124,3 +125,17 @@ async def test_a_stop_over_the_binding(edge: LocalEdge):
     assert view.ended is not None
     assert view.ended.reason == "stopped"
     assert view.answer == "Half."
+
+
+async def test_a_stop_over_the_binding_reaches_a_model_that_talks_on(edge: LocalEdge, model: ModelServerHandle):
+    """The cancelled body ends the model's answer when it next says something: after a fraction of its twenty seconds."""
+    door = new_door(edge)
+    model.clear()
+    steps = ", ".join(f'{{"text": "{n} "}}, {{"wait_ms": 100}}' for n in range(200))
+    await door.post(f'{{"steps": [{steps}]}}', model="script")
+    async with Client(door=door) as client:
+        await client.until(lambda: len(client.shown()) > 3)
+        await client.stop()
+        await client.until_idle()
+    (answer,) = await asyncio.to_thread(model.await_answers, 1, 15)
+    assert answer["ms"] < 15_000, answer
