@@ -2,7 +2,8 @@
 
 First everything in Python, and the decoders and kernels through the wasm (`fuzz_core.py`); then, where the pinned toolchain is
 installed, both in Rust at hundreds of times the speed. `EDGELOOP_FUZZ_SECONDS` (300) is how long in all; `EDGELOOP_FUZZ_SEED`
-repeats a run, but for the kernels in Rust, which print what repeats theirs. What breaks something is saved, and its path printed: a test replays all that lies in `tests/fixtures/crashers`.
+repeats a run, but for the kernels in Rust: what breaks one there, proptest prints and keeps. What else breaks something is saved,
+and its path printed: a test replays all that lies in `tests/fixtures/crashers`.
 """
 
 import os
