@@ -462,7 +462,7 @@ class Agent:
         """Stop everything and forget it all."""
         self.is_deleted = True
         if self._call is not None:
-            self._call.abort()
+            self._call.drop()
         self._call = None
         for task in list(self._tasks.values()):
             task.cancel()

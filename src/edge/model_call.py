@@ -72,6 +72,12 @@ class ModelCall:
         else:
             self.fail_soon(local("aborted", "stopped by a person"))
 
+    def drop(self) -> None:
+        """End it and report nothing: the session is no more."""
+        self._end()
+        if self._pump is not None:
+            self._pump.abort("deleted")
+
     def partial(self) -> list[dict[str, Any]]:
         """The blocks shown but not yet in the log."""
         return json.loads(self._pump.partial()) if self._pump is not None else []

@@ -233,6 +233,7 @@ def test_every_class_is_decided() -> None:
         "billing",
         "content_filter",
         "configuration",
+        "budget",
         "unknown",
     }
     assert {cls for cls in get_args(ErrorClass) if not retryable(cls)} == never
