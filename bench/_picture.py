@@ -1,4 +1,4 @@
-"""Draws bench-growth's figures: `make bench-growth JSON=1 | python -m bench._picture > docs/design/growth.svg`.
+"""Draws bench-growth's figures: `make bench-growth JSON=1 | .venv/bin/python -m bench._picture > docs/design/growth.svg`.
 
 Two panels over the conversation's length, both axes logarithmic: the bytes of a turn, both ways, and its CPU.
 """
