@@ -31,7 +31,7 @@ from edgeloop.wire import (
 from edgeloop_client.endpoint import Endpoint, refusal_of
 from edgeloop_client.errors import Gap, VersionMismatch
 from edgeloop_client.replica import Replica
-from edgeloop_client.view import Change, Frame, View
+from edgeloop_client.view import Change, Frame, Skipped, View
 
 BACKOFF_FIRST = 0.25
 BACKOFF_CAP = 10.0
@@ -112,6 +112,9 @@ class Connection:
         """
         log, events = self._replica.events()
         self.view.log = log
+        base = self._replica.base()
+        if base is not None:
+            self.view.apply(base)
         for recorded in events:
             self.view.fold(recorded)
         self._tell(list(events))
@@ -255,6 +258,9 @@ class Connection:
         events = [change for change in changes if isinstance(change, Recorded)]
         if events and self.view.log is not None:
             self._replica.add(self.view.log, events)
+        for change in changes:
+            if isinstance(change, Skipped) and self.view.log is not None:
+                self._replica.skip(self.view.log, change.base)
         self._tell(changes)
 
     def _tell(self, changes: list[Change]) -> None:

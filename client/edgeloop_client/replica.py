@@ -13,11 +13,21 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edgeloop.codec import decode_batch, encode_batch
 from edgeloop.errors import BadFrame, CorruptLog
 from edgeloop.events import Recorded
 from edgeloop.sync import ClientCommand
-from edgeloop.wire import Autonomy, SendMessage, Stop, encode, parse_client_frame
+from edgeloop.wire import (
+    Autonomy,
+    SendMessage,
+    Snapshot,
+    Stop,
+    encode,
+    parse_client_frame,
+    parse_server_frame,
+)
 from edgeloop_client.errors import Gap
 from edgeloop_client.view import View
 
@@ -30,6 +40,7 @@ _FORMAT = 1
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS log (name TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS base (body TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, at REAL NOT NULL, body TEXT)",
     f"PRAGMA user_version = {_FORMAT}",
 )
@@ -50,12 +61,29 @@ class Replica:
     # --- the log ----------------------------------------------------------------------------------------------------
 
     def events(self) -> tuple[str | None, list[Recorded]]:
-        """The log's name and the events held, from the first on; (None, []) if there are none, or none of use."""
+        """The log's name and the events held, from the first on or from `base` on; (None, []) if there are none of use."""
         found = self._read()
         if found is None:
             self._rows = self._anew()
             return None, []
         return found
+
+    def base(self) -> Snapshot | None:
+        """What stands for the events before those held, where the session keeps them no longer."""
+        with contextlib.suppress(sqlite3.Error, ValidationError):
+            found = self._rows.execute("SELECT body FROM base").fetchone() if self._rows is not None else None
+            frame = parse_server_frame(found[0]) if found is not None else None
+            return frame if isinstance(frame, Snapshot) else None
+        return None
+
+    def skip(self, log: str, base: Snapshot) -> None:
+        """Hold this in place of all events up to it: those after it follow."""
+
+        def put(rows: sqlite3.Connection) -> None:
+            _forget(rows, log)
+            rows.execute("INSERT INTO base VALUES (?)", (base.model_dump_json(),))
+
+        self._write(put)
 
     def add(self, log: str, events: Iterable[Recorded]) -> None:
         """Keep events that follow those held; of another log, in their place."""
@@ -63,9 +91,7 @@ class Replica:
 
         def put(rows: sqlite3.Connection) -> None:
             if rows.execute("SELECT name FROM log").fetchone() != (log,):
-                rows.execute("DELETE FROM events")
-                rows.execute("DELETE FROM log")
-                rows.execute("INSERT INTO log VALUES (?)", (log,))
+                _forget(rows, log)
             rows.executemany("INSERT OR IGNORE INTO events VALUES (?, ?)", bodies)
 
         self._write(put)
@@ -77,10 +103,11 @@ class Replica:
             log = self._rows.execute("SELECT name FROM log").fetchone()
             found = self._rows.execute("SELECT body FROM events ORDER BY seq").fetchall()
             events = [recorded for (body,) in found for recorded in decode_batch(body)]
-            View.from_events("", events)
+            base = self.base()
+            _fold(base, events)
         except (sqlite3.Error, CorruptLog, Gap):
             return None
-        return (str(log[0]), events) if log is not None and events else (None, [])
+        return (str(log[0]), events) if log is not None and (events or base is not None) else (None, [])
 
     # --- what was asked ---------------------------------------------------------------------------------------------
 
@@ -156,6 +183,22 @@ class Replica:
         except sqlite3.Error:
             self._rows.close()
             self._rows = None
+
+
+def _forget(rows: sqlite3.Connection, log: str) -> None:
+    """Begin anew with a log of this name."""
+    for table in ("events", "base", "log"):
+        rows.execute(f"DELETE FROM {table}")
+    rows.execute("INSERT INTO log VALUES (?)", (log,))
+
+
+def _fold(base: Snapshot | None, events: list[Recorded]) -> None:
+    """Raise Gap if the events do not follow one another, and the base."""
+    view = View()
+    if base is not None:
+        view.apply(base)
+    for recorded in events:
+        view.fold(recorded)
 
 
 def prune(folder: Path, now: float) -> None:

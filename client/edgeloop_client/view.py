@@ -154,9 +154,9 @@ class Restarted:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """What was held and what was missed up to `seq` is no longer kept by the session: what is seen begins behind it."""
+    """What was held and what was missed up to `base` is no longer kept by the session: what is seen begins behind it."""
 
-    seq: int
+    base: Snapshot
 
 
 Change = Recorded | Fresh | Opened | Restarted | Skipped
@@ -297,7 +297,7 @@ class View:
             name: getattr(frame, name) for name in ("seq", "phase", "provider", "model", "usage", "turns")
         }
         vars(self).update(vars(View(log=self.log, _sent=self._sent, local_tools=self.local_tools, **known)))
-        return [Skipped(seq=frame.seq)]
+        return [Skipped(base=frame)]
 
     def _events(self, frame: Events) -> list[Change]:
         changes: list[Change] = []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop.events import Recorded, UserMessageReceived
-from edgeloop.wire import Autonomy, Decide, SendMessage, Stop
+from edgeloop.events import Recorded, Usage, UserMessageReceived
+from edgeloop.wire import Autonomy, Decide, SendMessage, Snapshot, Stop
 from edgeloop_client import replica
 from edgeloop_client.replica import KEEP_SECONDS, UNSENT_SECONDS, Replica, prune
 from tests.client.conftest import Connect
@@ -45,6 +45,21 @@ def test_another_log_takes_the_place_of_the_first(tmp_path: Path) -> None:
     held.add("log-1", EVENTS)
     held.add("log-2", EVENTS[:1])
     assert held.events() == ("log-2", EVENTS[:1])
+
+
+def test_what_the_session_keeps_no_longer_is_not_kept_here(tmp_path: Path) -> None:
+    """A snapshot takes the place of what came before it, also alone; another log takes the place of both."""
+    base = Snapshot(
+        seq=3, phase="idle", provider="p", model="m", step=1, turns=1, usage=Usage(), message_tokens=1
+    )
+    held = opened(tmp_path)
+    held.add("log-1", EVENTS[:1])
+    held.skip("log-1", base)
+    assert (opened(tmp_path).events(), opened(tmp_path).base()) == (("log-1", []), base)
+    held.add("log-1", EVENTS[3:])
+    assert (opened(tmp_path).events(), opened(tmp_path).base()) == (("log-1", EVENTS[3:]), base)
+    held.add("log-2", EVENTS[:2])
+    assert (opened(tmp_path).events(), opened(tmp_path).base()) == (("log-2", EVENTS[:2]), None)
 
 
 def _statement(text: str) -> Callable[[Path], None]:

@@ -225,7 +225,7 @@ def test_a_snapshot_stands_for_what_is_no_longer_kept() -> None:
     """A view that is too old drops what it held and goes on behind the snapshot; one that is there already is a gap."""
     view = View(log="l")
     view.fold(Recorded(seq=1, at=1, event=UserMessageReceived(id="old", text="x", tokens=1)))
-    assert view.apply(SNAPSHOT) == [Skipped(seq=7)]
+    assert view.apply(SNAPSHOT) == [Skipped(base=SNAPSHOT)]
     assert (view.log, view.seq, view.messages, view.turns, view.usage.output) == ("l", 7, {}, 2, 5)
     assert (view.provider, view.model, view.phase) == ("p", "m", "idle")
     view.fold(Recorded(seq=8, at=1, event=started(4)))
