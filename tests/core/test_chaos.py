@@ -59,8 +59,9 @@ def evidence(events: list[Event], traces: dict[str, int] | None = None) -> Evide
     state = Session.replay(None, log).state
     view = StateView.model_validate(
         {
+            **dict.fromkeys(StateView.model_fields, 0),
+            **dict.fromkeys(("last_error", "origin")),
             **dict.fromkeys(("calls", "questions"), ()),
-            **dict.fromkeys(("attached", "awake_since", "rows_written", "rows_read", "statements"), 0),
             **{name: getattr(state, name) for name in ("phase", "step", "turns", "queued", "message_tokens")},
             "usage": state.usage,
             "agent": "a",

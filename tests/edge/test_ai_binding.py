@@ -127,7 +127,9 @@ async def test_a_stop_over_the_binding(edge: LocalEdge):
     assert view.answer == "Half."
 
 
-async def test_a_stop_over_the_binding_reaches_a_model_that_talks_on(edge: LocalEdge, model: ModelServerHandle):
+async def test_a_stop_over_the_binding_reaches_a_model_that_talks_on(
+    edge: LocalEdge, model: ModelServerHandle
+):
     """The cancelled body ends the model's answer when it next says something: after a fraction of its twenty seconds."""
     door = new_door(edge)
     model.clear()
