@@ -70,7 +70,7 @@ class Agent:
         _residents.drop(key)  # a predecessor's copy may hold what was never committed
         state = self._load().session.state
         self._budget = settings.budget(f"{key[:16]}.{self.store.log}")
-        self._settle(state.spend.last)  # its predecessor may have gone before it could
+        self._settle(state.spend.last, again=True)  # its predecessor may have gone before it could
         self._take_up()
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -271,10 +271,11 @@ class Agent:
                 self._call = None
             self.record(events, streamed=True)
 
-    def _settle(self, charge: Charge | None) -> None:
+    def _settle(self, charge: Charge | None, *, again: bool = False) -> None:
         """Tell the key's ledger what an attempt cost."""
         if self._budget is not None and charge is not None:
-            self._spawn(f"settle {charge.step}.{charge.attempt}", self._budget.settle(charge))
+            key = f"settle {charge.step}.{charge.attempt}"
+            self._spawn(key, self._budget.settle(charge, again=again))
 
     def _unsettled(self) -> list[Charge]:
         """What the key's ledger may not have been told: the last attempt, and the one under way."""
@@ -471,7 +472,7 @@ class Agent:
         await self.store.delete()
         for charge in charges:
             if self._budget is not None:
-                await self._budget.settle(charge)
+                await self._budget.settle(charge, again=True)
 
 
 def _producer(command: Command, client: str | None) -> Producer | None:

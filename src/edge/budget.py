@@ -35,7 +35,7 @@ class KeyLedger(DurableObject):
         return json.dumps({"granted": answer.granted, "spent": answer.spent})
 
     async def settle(self, told: str) -> None:
-        """`{call, usd, at}` in."""
+        """`{call, usd, at, again}` in."""
         self._ledger.settle(**json.loads(told), now=now_ms())
 
 
@@ -46,7 +46,9 @@ class KeyBudget:
     ledger: Any
     cap: float
     session: str
-    _unsettled: dict[str, Charge] = field(default_factory=lambda: dict[str, Charge]())
+    _unsettled: dict[str, tuple[Charge, bool]] = field(
+        default_factory=lambda: dict[str, tuple[Charge, bool]]()
+    )
 
     async def refusal(self, step: int, attempt: int, usd: float) -> str | None:
         """Reserve what a call may cost; None, or why it must not be made.
@@ -63,12 +65,13 @@ class KeyBudget:
             f" and the next call may cost up to ${usd:.4f}"
         )
 
-    async def settle(self, charge: Charge) -> None:
-        """Tell what an attempt cost. What cannot be told now is told with the next one."""
-        self._unsettled[self._call(charge.step, charge.attempt)] = charge
-        for call, one in list(self._unsettled.items()):
+    async def settle(self, charge: Charge, *, again: bool = False) -> None:
+        """Tell what an attempt cost, perhaps `again`. What cannot be told now is told with the next one."""
+        self._unsettled[self._call(charge.step, charge.attempt)] = charge, again
+        for call, (one, repeated) in list(self._unsettled.items()):
             try:
-                await self.ledger.settle(json.dumps({"call": call, "usd": one.usd, "at": one.at}))
+                told = {"call": call, "usd": one.usd, "at": one.at, "again": repeated}
+                await self.ledger.settle(json.dumps(told))
             except Exception as error:
                 js.console.error(f"settling {call} failed: {why(error)}")
                 return

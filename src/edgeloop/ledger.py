@@ -54,15 +54,19 @@ class Ledger:
         self._add(day, amount)
         return Answer(granted=True, spent=(spent + amount) / _MILLION)
 
-    def settle(self, call: str, usd: float, *, at: int, now: int) -> None:
-        """Put what a call cost in the place of what was set aside for it; `at` is when it began."""
+    def settle(self, call: str, usd: float, *, at: int, now: int, again: bool = False) -> None:
+        """Put what a call cost in the place of what was set aside for it; `at` is when it began.
+
+        `again`: it may have been settled before, or be another session's (a copy's log holds its original's calls), so it
+        counts only where something is still set aside for it.
+        """
         if self._exec("SELECT 1 FROM settled WHERE call = ?", call):
             return
         amount = round(usd * _MILLION)
         found = self._exec("SELECT day, amount FROM reserved WHERE call = ?", call)
         day, reserved = found[0] if found else (day_of(at), 0)
-        if not found and day != day_of(now):
-            return  # it may have been settled then, and that day is over
+        if not found and (again or day != day_of(now)):
+            return  # of a day that is over nobody knows whether it was settled then
         self._exec("DELETE FROM reserved WHERE call = ?", call)
         self._exec("INSERT INTO settled VALUES (?, ?)", call, day)
         self._add(day, amount - reserved)

@@ -105,6 +105,17 @@ def test_a_settlement_without_reservation_counts_today_only():
     assert book.spent(NOON + DAY) == 0.0
 
 
+def test_a_settlement_that_is_said_again_needs_its_reservation():
+    """What may be a repeat, or another session's call, takes a reservation's place and is nothing without one."""
+    book = Book()
+    book.ledger.settle("copied", 0.5, at=NOON, now=NOON, again=True)
+    assert book.spent() == 0.0
+    book.reserve("a", 0.6)
+    book.ledger.settle("a", 0.5, at=NOON, now=NOON, again=True)
+    book.ledger.settle("a", 0.5, at=NOON, now=NOON, again=True)
+    assert book.spent() == 0.5
+
+
 def test_a_new_day_is_a_new_cap():
     """A call over midnight counts for the day on which it was let go; names of past days are forgotten."""
     book = Book()
