@@ -62,6 +62,14 @@ def test_what_the_session_keeps_no_longer_is_not_kept_here(tmp_path: Path) -> No
     assert (opened(tmp_path).events(), opened(tmp_path).base()) == (("log-2", EVENTS[:2]), None)
 
 
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"not a database" * 1000)
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 5000)
+
+
 def _statement(text: str) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         rows = sqlite3.connect(path)
@@ -75,8 +83,8 @@ def _statement(text: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda path: path.write_bytes(b"not a database" * 1000),
-        lambda path: os.truncate(path, 5000),
+        _garbage,
+        _cut,
         _statement("DELETE FROM events WHERE seq = 2"),
         _statement("UPDATE events SET body = '[{' WHERE seq = 2"),
         _statement("DROP TABLE events"),

@@ -5,7 +5,9 @@ with the real fold. Its network may lose, repeat or reorder frames, lose sockets
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -31,6 +33,7 @@ from edgeloop.session import Session
 from edgeloop.sync import (
     ClientCommand,
     ClientEnd,
+    Cursor,
     Declare,
     Deed,
     Greet,
@@ -44,16 +47,21 @@ from edgeloop.sync import (
     refused,
     welcome,
 )
-from edgeloop.tools import ToolSpec
+from edgeloop.tools import ToolSpec, digest
 from edgeloop.wire import (
+    Ack,
     Autonomy,
+    ClientMessage,
     Decide,
     Delta,
     ErrorFrame,
     Hello,
+    Next,
     SendMessage,
     Stop,
+    Synced,
     ToolResult,
+    Welcome,
     encode,
     events_frame,
     parse_client_frame,
@@ -475,6 +483,83 @@ def _name_in(event: Event) -> str:
             return event.rules[0].tool
         case _:
             return ""
+
+
+# --- what the machine meets too rarely ------------------------------------------------------------------------------
+
+GREETED = Welcome(v=1, agent="a", log="log", head=0, acked=0)
+NOWHERE = Cursor(log=None, seq=0)
+
+
+def live(**fields: Any) -> ClientEnd:
+    """A client's end that is live."""
+    end, _ = ClientEnd(client="c", epoch=7, **fields).opened().generate(NOWHERE)
+    return end.receive(GREETED).receive(Synced(seq=0))
+
+
+def test_tools_travel_once_and_again_when_they_are_unknown() -> None:
+    """The first hello brings them, later ones their digest, and the one after `unknown_tools` all of them again."""
+    end = live(tools=(SPEC,))
+    end, [hello] = end.lost().opened().generate(NOWHERE)
+    assert isinstance(hello, Hello)
+    assert (hello.tools, hello.tools_digest) == (None, digest([SPEC]))
+    end, [again] = end.receive(ErrorFrame(code="unknown_tools", message="")).generate(NOWHERE)
+    assert isinstance(again, Hello)
+    assert (again.tools, again.tools_digest) == ((SPEC,), None)
+
+
+def numbers(frames: list[ClientMessage]) -> list[int]:
+    return [f.producer.n for f in frames if not isinstance(f, Hello | Next) and f.producer is not None]
+
+
+def test_a_message_that_found_no_place_waits_for_one() -> None:
+    """It keeps no number, does not hold up what follows, and is sent again when it is offered, or after a loss."""
+    full, more = SendMessage(id="m1", text="x"), SendMessage(id="m2", text="y")
+    end, frames = live().send(full).send(more).generate(NOWHERE)
+    assert numbers(frames) == [1, 2]
+    end = end.receive(ErrorFrame(code="queue_full", message="", ref="m1", producer=Number(epoch=7, n=1)))
+    end = end.receive(Ack(epoch=7, n=2))
+    assert end.unanswered == (full,)
+    assert end.generate(NOWHERE)[1] == []
+    end, frames = end.offered().generate(NOWHERE)
+    assert numbers(frames) == [3]
+
+
+def test_a_stop_that_comes_too_late_is_dropped() -> None:
+    """One that was not written when the turn ends goes; one that was is answered; one behind a message stays."""
+    assert live().send(Stop()).turn_over().unanswered == ()
+    written, _ = live().send(Stop()).generate(NOWHERE)
+    assert written.turn_over().unanswered == (Stop(),)
+    behind = live().send(SendMessage(id="m", text="x")).send(Stop())
+    assert behind.turn_over() == behind
+    again = written.lost().opened().turn_over()
+    assert (again.unanswered, again.epoch) == ((), 8)
+
+
+def test_another_log_forgets_calls_and_not_messages() -> None:
+    """After `reset` a result and an answer have nothing to be about; what a person said is said to the new log."""
+    said, allowed = SendMessage(id="m", text="x"), Autonomy(mode="plan")
+    end = live().send(said).send(Decide(call="1.0", allow=True)).send(Stop()).send(allowed)
+    end = end.generate(NOWHERE)[0].lost().opened().generate(NOWHERE)[0]
+    end = end.receive(GREETED.model_copy(update={"reset": True})).receive(Synced(seq=0))
+    assert end.unanswered == (said, allowed)
+
+
+def test_a_later_result_takes_the_place_of_one_that_waits() -> None:
+    """A result for a call that was given out anew is sent once, under the number of the first."""
+    first = ToolResult(call="1.0", epoch=1, outcome="ok", content="a")
+    later_ = first.model_copy(update={"epoch": 2})
+    end = live().send(first).generate(NOWHERE)[0].lost().opened().send(later_)
+    assert end.unanswered == (later_,)
+    end = end.generate(NOWHERE)[0].receive(GREETED).receive(Synced(seq=0))
+    assert numbers(end.generate(NOWHERE)[1]) == [1]
+
+
+def test_an_older_life_is_fenced_by_its_hello() -> None:
+    """Once a later epoch was heard of, an older one is not even greeted."""
+    known = Known(log="log", head=0, tools_digest="", last=Number(epoch=8, n=0))
+    with pytest.raises(Refused, match="fenced"):
+        SessionEnd().receive(Hello(v=1, client="c", epoch=7), known)
 
 
 TestSync = Sync.TestCase

@@ -165,6 +165,9 @@ class Client:
     ran: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
     delta_bytes: int = 0
     """UTF-8 bytes of block text that came as deltas, over all sockets."""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    """Bytes of the frames' payload, over all sockets."""
     closed: tuple[int, str] | None = None
     fault: Exception | None = None
     """What the session sent that does not fit what is held; told to whoever waits."""
@@ -237,7 +240,9 @@ class Client:
         assert self._socket is not None
         if isinstance(frame, SendMessage | ToolResult):
             self.view.sent(frame)
-        await self._socket.send(encode(frame))
+        data = encode(frame)
+        self.bytes_up += len(data.encode())
+        await self._socket.send(data)
 
     async def send_raw(self, data: str | bytes) -> None:
         assert self._socket is not None
@@ -287,6 +292,7 @@ class Client:
         try:
             async for data in socket:
                 frame = parse_server_frame(data)
+                self.bytes_down += len(data.encode() if isinstance(data, str) else data)
                 self.frames.append(frame)
                 self._take(frame)
                 await self._tell()
