@@ -179,8 +179,8 @@ class DurableSession(DurableObject):
                 raise Refused(code="not_found", message=f"{method} {what}", expected="see docs/protocol.md")
 
     async def _admitted(self) -> None:
-        """Wait for a turn where the agent is not open yet: its first socket is about to open it."""
-        wait = _admission.wait_ms(now_ms()) if self._opened is None else 0
+        """Wait for a turn: a socket's handshake takes the one thread for as long as opening its agent does."""
+        wait = _admission.wait_ms(now_ms(), pump.streams())
         if wait > 0:
             await asyncio.sleep(wait / 1000)
 

@@ -32,3 +32,8 @@ def new_sql(sql: Any) -> Any:
 def start_call(options: Any, take: Any) -> Any:
     """Make a model call; see `startCall` in pump.mjs for the options, and for when `take` (a proxy) is called and freed."""
     return _modules["pump"].startCall(options, take)
+
+
+def streams() -> int:
+    """How many streams of this isolate run now."""
+    return int(_modules["pump"].streaming())

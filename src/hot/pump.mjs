@@ -4,6 +4,8 @@ import { Decoders } from "./decoder.mjs";
 import { sender } from "./send.mjs";
 import { Pump } from "./stream.mjs";
 
+export { streaming } from "./recovery.mjs";
+
 const decoders = new Decoders(module);
 
 /** Make a model call; the options are `Pump`'s and `sender`'s. `take(what, json)`, a function of Python's, is called with

@@ -16,6 +16,9 @@ const PART_CHARS = 400_000;
 
 let streams = 0;
 
+/** How many streams of this isolate run now. */
+export const streaming = () => streams;
+
 export class Recovery {
   #sql;
   #step;
