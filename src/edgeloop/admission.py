@@ -1,9 +1,9 @@
 """Paces how fast sockets are taken, so that a storm of reconnecting clients does not stall the streams of the others.
 
 All sessions of an isolate share one thread, and a socket with its session takes it for 4 to 6 ms (measured). While nothing
-streams the pace has 200 of them taken within 1.6 s. A stream at 50 deltas/s takes 0.5 to 0.75 % of the thread (measured), so the more
-of them there are, the further apart sockets must be for what piles up behind one to drain before the next. Knows no clock and
-does not wait.
+streams, the pace has 200 of them taken within 1.6 s. A stream at 50 deltas/s takes 0.5 to 0.75 % of the thread (measured): the
+more of them there are, the further apart sockets must be for what piles up behind one to drain before the next. Knows no clock
+and does not wait.
 """
 
 BURST = 4
