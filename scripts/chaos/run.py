@@ -305,8 +305,10 @@ class Run:
                 self.world.tell(name, do="join", agent=life.agent)
 
     async def _evidence(self, life: Life) -> Evidence:
-        log, events = await self._events(life.agent)
+        # The state first: whoever joins between the two readings may declare tools, so the log may be ahead of it.
         state = StateView.model_validate_json(await self._get(life.agent, "state"))
+        log, events = await self._events(life.agent)
+        events = events[: state.head]
         return Evidence(
             log=log, events=events, state=state, sent=life.sent, traces=self.world.traces(life.agent)
         )
