@@ -67,6 +67,16 @@ Rules:
 
 """
 
+BODIES: list[type[BaseModel]] = [
+    wire.PostMessage,
+    wire.Posted,
+    wire.EventsPage,
+    wire.Fork,
+    wire.Forked,
+    wire.Imported,
+    wire.StateView,
+]
+
 ENDPOINTS = """\
 ## HTTP
 
@@ -294,20 +304,7 @@ def protocol() -> str:
         _section("## Client to session", members(wire.ClientFrame)),
         _section("## Session to client", members(wire.ServerFrame)),
         ENDPOINTS,
-        "\n"
-        + _section(
-            "### Bodies",
-            [
-                wire.PostMessage,
-                wire.Posted,
-                wire.EventsPage,
-                wire.Fork,
-                wire.Forked,
-                wire.Imported,
-                wire.StateView,
-            ],
-            "####",
-        ),
+        "\n" + _section("### Bodies", BODIES, "####"),
         _errors(),
         "## Events of the log\n\nIn a frame each is wrapped as `{seq, at, event}`; `at` is in ms since the epoch. ",
         "Fields of their default value are left out. The last three are short forms: their content is held by you.\n\n",
@@ -400,17 +397,7 @@ def _pattern(field: dict[str, Any]) -> str:
 def _nested() -> list[type[BaseModel]]:
     """The models that others hold, by name."""
     roots = {*members(wire.ClientFrame), *members(wire.ServerFrame), *members(events.Event)}
-    roots |= {
-        wire.PostMessage,
-        wire.Posted,
-        wire.EventsPage,
-        wire.Fork,
-        wire.Forked,
-        wire.Imported,
-        wire.StateView,
-        wire.BlockStreamed,
-        wire.Accepted,
-    }
+    roots |= {*BODIES, wire.BlockStreamed, wire.Accepted}
     names = {name for root in roots for name in root.model_json_schema().get("$defs", {})}
     every = {model.__name__: model for model in _subclasses(Frozen)}
     done = {root.__name__ for root in roots}

@@ -24,11 +24,11 @@ from edge.clock import now_ms
 from edge.convert import to_object, why
 from edge.door import labelled, reaches
 from edge.http import body_of
-from edge.salvage import lying, opened, page, wait_ms
+from edge.salvage import lying, opened, wait_ms
 from edge.settings import Settings
 from edge.sockets import EXPIRED, POLICY, Peer, peer_of
 from edge.staging import FILE, Staging
-from edge.store import Store
+from edge.store import PAGE_EVENTS, Store
 from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import CorruptLog, Refused, Staged
@@ -41,7 +41,6 @@ from edgeloop.sync import (
     Heard,
     Known,
     Page,
-    SessionEnd,
     Take,
     Tell,
     answered,
@@ -73,7 +72,6 @@ from edgeloop.wire import (
     ref_of,
 )
 
-PAGE_EVENTS = 500
 IMPORT_BYTES = 32 << 20
 """A piece of a file may be one line, and a line one event with all that a model said."""
 NOTHING_KNOWN = Known(log="", head=0, tools_digest="", last=None)
@@ -209,7 +207,7 @@ class DurableSession(DurableObject):
                 code="conflict", message=f"after = {after} is ahead of the log", expected=f"at most {head}"
             )
         copying.check_kept(store, after)
-        events = tuple(page(store, after, PAGE_EVENTS))
+        events = tuple(store.page(after, PAGE_EVENTS))
         reached = events[-1].seq if events else after
         return EventsPage(log=log, events=events, next=reached, head=head).model_dump_json(exclude_none=True)
 
@@ -350,19 +348,20 @@ class DurableSession(DurableObject):
             # Before its handshake a socket costs no look at the log.
             known = self._agent().known(client) if client else NOTHING_KNOWN
             end, deeds = peer.end.receive(frame, known)
+            broken, peer = peer.end.broken, replace(peer, end=end)
             for deed in deeds:
-                end = self._do(ws, end, deed)
-            if end.broken != peer.end.broken:
-                sockets.attach(ws, replace(peer_of(ws), end=end))
+                peer = self._do(ws, peer, deed)
+            if peer.end.broken != broken:
+                sockets.attach(ws, peer)
 
     @contextlib.contextmanager
     def _owned(self, ws: Any) -> Generator[None]:
         try:
             yield
         except Refused as error:
-            sockets.refuse(ws, error_frame(error))
+            sockets.tell(ws, error_frame(error))
         except Exception as error:
-            sockets.refuse(ws, error_frame(self._fault("frame", error)))
+            sockets.tell(ws, error_frame(self._fault("frame", error)))
 
     def _paced(self, ws: Any, size: int) -> bool:
         """Whether a frame comes at a pace at which it is taken."""
@@ -371,7 +370,7 @@ class DurableSession(DurableObject):
             case "take":
                 return True
             case "refuse":
-                sockets.refuse(ws, error_frame(too_frequent()))
+                sockets.tell(ws, error_frame(too_frequent()))
             case "drop":
                 pass
             case "close":
@@ -380,32 +379,32 @@ class DurableSession(DurableObject):
 
     def _turn_out(self, ws: Any, error: Refused) -> None:
         """Tell a socket why it may stay no longer, and close it."""
-        sockets.refuse(ws, error_frame(error))
+        sockets.tell(ws, error_frame(error))
         self._left(ws)
         sockets.close(ws, POLICY, error.message)
 
-    def _do(self, ws: Any, end: SessionEnd, deed: Deed) -> SessionEnd:
-        """Do what the sync asks for; the socket's end after it."""
+    def _do(self, ws: Any, peer: Peer, deed: Deed) -> Peer:
+        """Do what the sync asks for; what is known of the socket after it."""
         agent = self._agent()
         match deed:
             case Declare():
                 tools = deed.tools if deed.tools is not None else agent.state.local_tools
-                agent.record(agent.declare(end.client, tools))
+                agent.record(agent.declare(peer.client, tools))
             case Heard():
-                agent.heard(end.client, deed.number)
+                agent.heard(peer.client, deed.number)
             case Greet():
-                sockets.attach(ws, replace(peer_of(ws), end=end))
-                sockets.tell(ws, welcome(deed.hello, agent.known(end.client), agent.name))
+                sockets.attach(ws, peer)
+                sockets.tell(ws, welcome(deed.hello, agent.known(peer.client), agent.name))
             case Page():
-                return self._page(ws, end, deed)
+                return self._page(ws, peer, deed)
             case Take():
-                for further in self._take(ws, deed.command, end.client):
-                    self._do(ws, end, further)
+                for further in self._take(ws, deed.command, peer):
+                    self._do(ws, peer, further)
             case Tell():
                 sockets.tell(ws, deed.frame)
-        return end
+        return peer
 
-    def _page(self, ws: Any, end: SessionEnd, asked: Page) -> SessionEnd:
+    def _page(self, ws: Any, peer: Peer, asked: Page) -> Peer:
         """A page of what was missed; with the last one the socket is live, in one go, so that nothing falls between."""
         agent = self._agent()
         head = agent.state.seq
@@ -413,27 +412,28 @@ class DurableSession(DurableObject):
             sockets.tell(ws, agent.snapshot())
             asked = Page(after=agent.store.base, position=None)
         batches = agent.store.batches(asked.after) if asked.after < head else []
-        end, frames = end.page(asked, batches, head, agent.streaming())
+        end, frames = peer.end.page(asked, batches, head, agent.streaming())
+        peer = replace(peer, end=end)
         for frame in frames:
             sockets.send(ws, frame)
-        if end.phase == "live":
-            agent.sockets.join(ws, end)
+        if peer.is_live:
+            peer = agent.sockets.join(ws, peer)
             agent.record([])
-        return end
+        return peer
 
-    def _take(self, ws: Any, command: ClientCommand, client: str) -> list[Deed]:
+    def _take(self, ws: Any, command: ClientCommand, peer: Peer) -> list[Deed]:
         try:
-            known = self._apply(ws, command, client)
+            known = self._apply(ws, command, peer)
         except Refused as error:
             return refused(command, error_frame(error))
         if known is not None and command.producer is None:
             sockets.tell(ws, Duplicate(ref=known))
         return answered(command)
 
-    def _apply(self, ws: Any, command: ClientCommand, client: str) -> str | None:
+    def _apply(self, ws: Any, command: ClientCommand, peer: Peer) -> str | None:
         """Apply a command; what it is about, where that was recorded before."""
-        agent = self._agent()
-        check(peer_of(ws).scope, needed_for(command), ref=ref_of(command))
+        agent, client = self._agent(), peer.client
+        check(peer.scope, needed_for(command), ref=ref_of(command))
         match command:
             case SendMessage():
                 return command.id if agent.message(command, client, ws)[1] else None

@@ -13,9 +13,10 @@ from edge.clock import now_ms
 from edge.door import Door, label
 from edgeloop.access import check
 from edgeloop.errors import Refused
+from edgeloop.model import NAME
 
 _AGENT = re.compile(
-    r"^/v1/agents/([A-Za-z0-9._:-]{1,128})/(ws|messages|approvals|autonomy|events|stop|state|export|import|fork)$|^/v1/agents/([A-Za-z0-9._:-]{1,128})$"
+    rf"^/v1/agents/({NAME})(?:/(ws|messages|approvals|autonomy|events|stop|state|export|import|fork))?$"
 )
 
 
@@ -36,7 +37,7 @@ class Default(WorkerEntrypoint):
     def _pass(self, request: Any, path: str) -> tuple[Any, str]:
         """The request as the session gets it, and the session's name."""
         found = _AGENT.match(path)
-        door, name = _door_of(self.env), found[1] or found[3] if found else ""
+        door, name = _door_of(self.env), found[1] if found else ""
         access = door.admit(request.headers, agent=name, now=now_ms())
         if found is None:
             raise Refused(

@@ -1,13 +1,11 @@
-"""What time it is, and deadlines whose timers go with them.
+"""What time it is, and timers that are gone when they are cleared.
 
 Not asyncio's (`timeout`, `wait_for`, `sleep`): on this runtime a cancelled one leaves its setTimeout behind (pyodide/webloop.py),
 and a pending timer keeps the object from hibernating. A 300 s deadline that was met after 1 s cost 299 s of wakefulness.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import js
 from pyodide.ffi import create_proxy
@@ -34,32 +32,3 @@ class Timer:
         """Do not call back. To be called at most once, and not after it has fired."""
         js.clearTimeout(self._timer)
         self._proxy.destroy()
-
-
-@asynccontextmanager
-async def deadline(ms: int) -> AsyncGenerator[None]:
-    """Bound what is awaited inside.
-
-    Raises:
-        TimeoutError: it took longer; what was awaited was cancelled.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    passed = False
-
-    def pass_() -> None:
-        nonlocal passed
-        passed = True
-        task.cancel()
-
-    callback = create_proxy(pass_)
-    timer = js.setTimeout(callback, ms)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if passed and task.uncancel() == 0:
-            raise TimeoutError from None
-        raise
-    finally:
-        js.clearTimeout(timer)
-        callback.destroy()

@@ -14,7 +14,7 @@ from edge.agent import Agent
 from edge.clock import now_ms
 from edge.convert import to_object
 from edge.staging import rest
-from edge.store import Store
+from edge.store import PAGE_EVENTS, Store
 from edgeloop.archive import Header, Note
 from edgeloop.codec import encode_state
 from edgeloop.copies import message_packs, packed, parts, records, through
@@ -24,7 +24,6 @@ from edgeloop.state import State
 from edgeloop.wire import Fork, Origin
 
 PIECE_CHARS = 1 << 20
-PAGE_EVENTS = 500
 
 
 def header(agent: Agent) -> str:

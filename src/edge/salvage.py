@@ -3,9 +3,7 @@
 A log of a later version, or one that something has damaged, must not take its own events with it.
 """
 
-from edge.store import Store, decode_row
-from edgeloop.errors import CorruptLog
-from edgeloop.events import Recorded
+from edge.store import Store
 from edgeloop.schedule import reopen_ms
 
 _failing: dict[str, int] = {}
@@ -17,24 +15,6 @@ def lying(store: Store) -> tuple[str, int]:
     found: dict[str, str] = dict(store.exec("SELECT key, value FROM meta"))  # type: ignore[arg-type]
     store.base = int(found.get("base", 0))
     return found["log"], int(store.exec("SELECT coalesce(max(seq), 0) FROM log")[0][0])
-
-
-def page(store: Store, seq: int, limit: int) -> list[Recorded]:
-    """Events after `seq`, as `Store.page` gives them, but only up to the first row that cannot be read.
-
-    Raises:
-        CorruptLog: that row is the next one.
-    """
-    found: list[Recorded] = []
-    for last, text in store.batches(seq):
-        try:
-            if len(found) < limit:
-                found += decode_row(last, text, after=seq, limit=limit - len(found))
-        except CorruptLog:
-            if not found:
-                raise
-            break
-    return found
 
 
 def opened(key: str) -> None:

@@ -13,8 +13,9 @@ from pyodide.ffi import JsException
 from edge import pump
 from edge.clock import now_ms
 from edge.convert import to_object
+from edgeloop.access import is_over
 from edgeloop.sync import SessionEnd
-from edgeloop.wire import ErrorFrame, ServerMessage, encode
+from edgeloop.wire import ServerMessage, encode
 
 POLICY = 1008
 """The close code for what is not allowed."""
@@ -49,7 +50,7 @@ class Peer:
 
     def expired(self, now: int) -> bool:
         """Whether its token's time is over."""
-        return 0 < self.expires <= now
+        return is_over(self.expires, now)
 
 
 class Sockets:
@@ -83,19 +84,23 @@ class Sockets:
         """When the latest client that runs tools came, in ms since the epoch; 0 if none is there."""
         return max((peer.at for _, peer in self._peers() if peer.tools), default=0)
 
-    def join(self, ws: Any, end: SessionEnd) -> None:
-        """Make a socket live. An older socket of the same client is closed: its connection was lost without our knowing."""
+    def join(self, ws: Any, peer: Peer) -> Peer:
+        """Make a socket live; what is known of it then.
+
+        An older socket of the same client is closed: its connection was lost without our knowing.
+        """
         peers = self._peers()
-        for other, peer in peers:
-            if peer.client == end.client:
+        for other, other_peer in peers:
+            if other_peer.client == peer.client:
                 self.leave(other)
                 close(other, 1000, "replaced by a newer connection of this client")
-        order = 1 + max((peer.order for _, peer in peers), default=0)
-        peer = replace(peer_of(ws), end=end, order=order, at=now_ms())
+        order = 1 + max((known.order for _, known in peers), default=0)
+        peer = replace(peer, order=order, at=now_ms())
         attach(ws, peer)
-        self.live.add(ws, end.client)
+        self.live.add(ws, peer.client)
         self._note(peer)
         self._known = None
+        return peer
 
     def expire(self, now: int) -> None:
         """Close the sockets whose token's time is over. Asked once a round: no timer must keep a session awake for it."""
@@ -157,11 +162,6 @@ def send(ws: Any, frame: str) -> None:
 def tell(ws: Any, frame: ServerMessage) -> None:
     """Send a frame to one socket."""
     send(ws, encode(frame))
-
-
-def refuse(ws: Any, frame: ErrorFrame) -> None:
-    """Send a typed error."""
-    tell(ws, frame)
 
 
 def close(ws: Any, code: int, reason: str) -> None:

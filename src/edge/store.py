@@ -163,15 +163,20 @@ class Store:
         return _joined((row[0], row[2]) for row in found)
 
     def page(self, seq: int, limit: int) -> list[Recorded]:
-        """The first events after `seq`: at most `limit`, and about a row's worth.
+        """The first events after `seq`: at most `limit`, about a row's worth, and only up to the first row that cannot be read.
 
         Raises:
-            CorruptLog: a row cannot be read.
+            CorruptLog: that row is the next one.
         """
         events: list[Recorded] = []
         for last, text in self.batches(seq):
-            if len(events) < limit:
-                events += decode_row(last, text, after=seq, limit=limit - len(events))
+            try:
+                if len(events) < limit:
+                    events += decode_row(last, text, after=seq, limit=limit - len(events))
+            except CorruptLog:
+                if not events:
+                    raise
+                break
         return events
 
     def condense(self, last: int) -> None:

@@ -74,9 +74,10 @@ class Access:
             return agent.startswith(self.agent[:-1])
         return agent == self.agent
 
-    def expired(self, now: int) -> bool:
-        """Whether its time is over."""
-        return 0 < self.expires <= now
+
+def is_over(expires: int, now: int) -> bool:
+    """Whether the time of what expires then is over; 0 is never."""
+    return 0 < expires <= now
 
 
 OPERATOR = Access(agent="*", scope="admin", expires=0)
@@ -132,7 +133,7 @@ def verify(token: str, *, keys: Sequence[str], agent: str, now: int) -> Access:
     access = _read(signed.partition(".")[2]) if any(good) else None
     if access is None:
         raise unauthorized()
-    if access.expired(now):
+    if is_over(access.expires, now):
         raise Refused(code="expired", message="this token has expired", expected="a new token")
     if not access.covers(agent):
         raise Refused(

@@ -19,9 +19,10 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgeloop.codec import decode_base, decode_record, decode_state, encode_state
+from edgeloop.edge_tools import NOTE_BYTES
 from edgeloop.errors import CorruptLog, IllegalTransition, Refused
 from edgeloop.events import Recorded
-from edgeloop.model import Frozen
+from edgeloop.model import NAME, Frozen
 from edgeloop.retention import KEPT
 from edgeloop.session import Session
 from edgeloop.state import State
@@ -30,8 +31,8 @@ FORMAT = "edgeloop-log"
 VERSION = 1
 MAX_NUMBER = 2**53 - 1
 """JavaScript, and so the store, holds no larger integer exactly."""
-MESSAGE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""As `wire.Id`: what no client could have sent, no log holds."""
+MESSAGE_ID = re.compile(NAME)
+"""What no client could have sent, no log holds."""
 
 
 class Header(Frozen):
@@ -45,7 +46,7 @@ class Header(Frozen):
     agent: str = Field(max_length=128)
     log: str = Field(max_length=128)
     head: int = Field(ge=1, le=MAX_NUMBER)
-    cache: str = Field(default="", pattern=r"^[A-Za-z0-9._:-]{0,128}$")
+    cache: str = Field(default="", pattern=rf"^({NAME})?$")
     base: str = ""
 
 
@@ -53,7 +54,7 @@ class Note(Frozen):
     """A note's line."""
 
     note: str = Field(min_length=1, max_length=200)
-    text: str = Field(max_length=64 << 10)
+    text: str = Field(max_length=NOTE_BYTES)
 
 
 class End(Frozen):

@@ -124,10 +124,7 @@ def decode_base(text: str) -> State:
     """
     try:
         stored = json.loads(text)
-        if stored["v"] not in VERSIONS:
-            raise CorruptLog(
-                f"schema version {stored['v']!r} is not known here; the newest known is {CURRENT}"
-            )
+        _check_version(stored["v"])
         return _state.validate_python(stored["state"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptLog(f"the state that the log begins with cannot be read: {_told(error)}") from error
@@ -144,8 +141,7 @@ def _record(recorded: Recorded) -> Json:
 
 def _recorded(record: Json) -> Recorded:
     version = record["v"]
-    if version not in VERSIONS:
-        raise CorruptLog(f"schema version {version!r} is not known here; the newest known is {CURRENT}")
+    _check_version(version)
     for step in range(version, CURRENT):
         record = _UPGRADES[step](record)
     return Recorded(
@@ -154,3 +150,8 @@ def _recorded(record: Json) -> Recorded:
         event=_event.validate_python(record["event"]),
         producer=record.get("producer"),
     )
+
+
+def _check_version(version: Any) -> None:
+    if version not in VERSIONS:
+        raise CorruptLog(f"schema version {version!r} is not known here; the newest known is {CURRENT}")

@@ -35,8 +35,7 @@ def cost(usage: Usage, model: str, at: int) -> Cost | None:
     price = price_of(model, at)
     if price is None or usage.input_uncached is None or usage.output is None:
         return None
-    kinds = (usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
-    return _listed(usage, rates_for(price, sum(tokens or 0 for tokens in kinds)))
+    return _listed(usage, rates_for(price, prompt_tokens(usage)))
 
 
 def price_of(model: str, at: int) -> Price | None:
@@ -47,6 +46,12 @@ def price_of(model: str, at: int) -> Price | None:
         if rows := _BY_MODEL.get(known):
             return next((price for price in rows if price.since <= day), None)
     return None
+
+
+def prompt_tokens(usage: Usage) -> int:
+    """How many tokens the prompt had, cached or not."""
+    kinds = (usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
+    return sum(tokens or 0 for tokens in kinds)
 
 
 def rates_for(price: Price, prompt: int) -> Rates:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from edgeloop.estimate import KINDS, Estimator, Kind, kind_of
 from edgeloop.events import StepFailed, Usage
-from edgeloop.prices import cost, price_of, rates_for
+from edgeloop.prices import cost, price_of, prompt_tokens, rates_for
 from edgeloop.tools import PlacedTool
 
 OUTPUT_LEAST = 4_096
@@ -93,7 +93,7 @@ class Spend:
         self._charge(step, attempt, found.usd if found is not None else self.call_usd)
         self.output_max = max(self.output_max, usage.output or 0)
         if usage.input_uncached is not None and model == self.model:
-            self.prompt = self.prompt.anchored(_prompt_of(usage))
+            self.prompt = self.prompt.anchored(prompt_tokens(usage))
 
     def failed(self, event: StepFailed) -> None:
         """The call ended badly. What it told of its usage counts, and its answer as far as it was shown."""
@@ -143,11 +143,6 @@ def head_of(system: str, tools: tuple[PlacedTool, ...]) -> Iterable[str]:
 def tokens_at_most(texts: Iterable[str]) -> int:
     """More tokens than the texts have, from their lengths alone."""
     return sum(len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN + 16 for text in texts)
-
-
-def _prompt_of(usage: Usage) -> int:
-    parts = (usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
-    return sum(part or 0 for part in parts)
 
 
 def _may_be_billed(event: StepFailed) -> bool:

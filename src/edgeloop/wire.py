@@ -38,14 +38,14 @@ from edgeloop.limits import (
     MAX_RESULT_BYTES,
     MAX_TOOLS,
 )
-from edgeloop.model import Frozen
+from edgeloop.model import NAME, Frozen
 from edgeloop.producers import Number, Producer
 from edgeloop.state import Phase
 from edgeloop.tools import ToolSpec, digest
 
 PROTOCOL_VERSION = 1
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Id = Annotated[str, Field(pattern=rf"^{NAME}$")]
 
 
 def _not_the_edge(client: str) -> str:
