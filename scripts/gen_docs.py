@@ -63,7 +63,8 @@ Rules:
   cannot fill, or when `acked` is less than you were told before, begin a higher epoch and number what is unanswered from 1.
 * Disconnecting is not stopping. `stop` is a command of its own, and keeps what was said.
 * A message sent while the agent works is delivered at its next step; it is never refused as busy.
-* A new connection of the same client replaces the older one.
+* A new connection of the same client replaces the older one: once its `hello` is taken, what still comes over the older one is
+  refused, and the older one is closed.
 
 """
 

@@ -393,6 +393,7 @@ class DurableSession(DurableObject):
             case Heard():
                 agent.heard(peer.client, deed.number)
             case Greet():
+                agent.sockets.succeed(ws, peer.client)
                 sockets.attach(ws, peer)
                 sockets.tell(ws, welcome(deed.hello, agent.known(peer.client), agent.name))
             case Page():

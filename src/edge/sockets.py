@@ -84,17 +84,20 @@ class Sockets:
         """When the latest client that runs tools came, in ms since the epoch; 0 if none is there."""
         return max((peer.at for _, peer in self._peers() if peer.tools), default=0)
 
-    def join(self, ws: Any, peer: Peer) -> Peer:
-        """Make a socket live; what is known of it then.
+    def succeed(self, ws: Any, client: str) -> None:
+        """Close a client's older sockets: it said `hello` over this one, so their connections were lost without our knowing.
 
-        An older socket of the same client is closed: its connection was lost without our knowing.
+        What still comes over them must not count: the client may send it again here, under the numbers of a new epoch.
         """
-        peers = self._peers()
-        for other, other_peer in peers:
-            if other_peer.client == peer.client:
+        for other in self._ctx.getWebSockets():
+            if other.js_id != ws.js_id and peer_of(other).client == client:
                 self.leave(other)
+                attach(other, Peer())
                 close(other, 1000, "replaced by a newer connection of this client")
-        order = 1 + max((known.order for _, known in peers), default=0)
+
+    def join(self, ws: Any, peer: Peer) -> Peer:
+        """Make a socket live; what is known of it then."""
+        order = 1 + max((known.order for _, known in self._peers()), default=0)
         peer = replace(peer, order=order, at=now_ms())
         attach(ws, peer)
         self.live.add(ws, peer.client)

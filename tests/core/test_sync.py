@@ -85,6 +85,7 @@ class Socket:
     up: list[str] = field(default_factory=lambda: list[str]())
     down: list[str] = field(default_factory=lambda: list[str]())
     end: SessionEnd = field(default_factory=SessionEnd)
+    succeeded: bool = False
 
 
 class Edge:
@@ -95,6 +96,7 @@ class Edge:
         self.log: list[Recorded] = []
         self.said: dict[str, str] = {}
         self.live: list[Socket] = []
+        self.greeted: list[Socket] = []
         self.shown = ""
         self.wake()
 
@@ -107,7 +109,7 @@ class Edge:
     def crash(self) -> None:
         """The sockets are gone as well, and the stream."""
         self.wake()
-        self.live, self.shown = [], ""
+        self.live, self.greeted, self.shown = [], [], ""
         if self.session.state.phase == "streaming":
             self.finish()
 
@@ -153,6 +155,8 @@ class Edge:
     # --- the sync -----------------------------------------------------------------------------------------------
 
     def take(self, socket: Socket, data: str) -> None:
+        if socket.succeeded:
+            return
         frame = parse_client_frame(data)
         client = frame.client if isinstance(frame, Hello) else socket.end.client
         try:
@@ -178,6 +182,7 @@ class Edge:
             case Heard():
                 remember(self.heard, end.client, deed.number)
             case Greet():
+                self._succeed(socket, end.client)
                 socket.down.append(encode(welcome(deed.hello, self.known(end.client), "agent")))
             case Page():
                 return self._page(socket, end, deed)
@@ -196,8 +201,14 @@ class Edge:
         end, frames = end.page(asked, batches, state.seq, streaming)
         socket.down += frames
         if end.phase == "live":
-            self.live = [other for other in self.live if other.end.client != end.client] + [socket]
+            self.live.append(socket)
         return end
+
+    def _succeed(self, socket: Socket, client: str) -> None:
+        for other in self.greeted:
+            other.succeeded = other.succeeded or other.end.client == client
+        self.live = [other for other in self.live if not other.succeeded]
+        self.greeted = [other for other in self.greeted if not other.succeeded] + [socket]
 
     def _command(self, socket: Socket, command: ClientCommand, client: str) -> list[Deed]:
         number, state = command.producer, self.session.state
@@ -495,6 +506,20 @@ def live(**fields: Any) -> ClientEnd:
     """A client's end that is live."""
     end, _ = ClientEnd(client="c", epoch=7, **fields).opened().generate(NOWHERE)
     return end.receive(GREETED).receive(Synced(seq=0))
+
+
+def test_what_an_older_connection_still_brings_does_not_count() -> None:
+    """A client that begins a new epoch on a newer one sends again what is still on its way over the older one."""
+    machine = Sync()
+    machine.begin()
+    machine.delivers_everything()
+    machine.speaks("a")
+    machine.asks("bob", ["message", "stop", "autonomy", "autonomy"])
+    machine.falls_silent()
+    machine.asks("alice", ["message"])
+    machine.disturbs("connects", "bob")
+    machine.delivers_everything()
+    machine.teardown()
 
 
 def test_tools_travel_once_and_again_when_they_are_unknown() -> None:

@@ -74,6 +74,35 @@ async def test_numbered_commands_are_taken_once_and_in_order(provider: ScriptedP
     assert "autonomy_changed" not in kinds(events)
 
 
+async def test_what_an_older_connection_still_brings_does_not_count(door: Door):
+    """It may have been lost without the edge knowing, and its client sends the same again under new numbers."""
+    hello = Hello(v=1, client="twice", epoch=7).model_dump_json(exclude_none=True)
+    async with raw_socket(door) as older, raw_socket(door) as newer:
+        await older.send(hello)
+        await older.send(Autonomy(producer=at(1), mode="ask").model_dump_json(exclude_none=True))
+        while not isinstance(parse_server_frame(await older.recv()), Ack):
+            pass
+        older.transport.pause_reading()  # so that it may still send when the edge has closed it
+        await newer.send(hello)
+        welcome = parse_server_frame(await newer.recv())
+        assert isinstance(welcome, Welcome)
+        assert welcome.acked == 1
+        await older.send(Autonomy(producer=at(2), mode="plan").model_dump_json(exclude_none=True))
+        older.transport.resume_reading()
+        await older.wait_closed()
+        assert (older.close_code, older.close_reason) == (
+            1000,
+            "replaced by a newer connection of this client",
+        )
+        await newer.send(Autonomy(producer=at(1, 8), mode="auto").model_dump_json(exclude_none=True))
+        while not isinstance(parse_server_frame(await newer.recv()), Ack):
+            pass
+    assert [r.event.mode for r in await door.events() if r.event.kind == "autonomy_changed"] == [
+        "ask",
+        "auto",
+    ]
+
+
 async def test_a_long_replay_comes_in_pages(provider: ScriptedProvider, door: Door):
     """A log of 1 MB is sent page by page, each when the client asks for it; what is recorded meanwhile is in a later one."""
     provider.script(door.agent, *([well] * 11))
