@@ -430,7 +430,9 @@ class Agent:
         Raises:
             Refused: no such question, or answered otherwise.
         """
-        return self._command(commands.decide(self.state, command, by=by), _producer(command, by))
+        return self._command(
+            commands.decide(self.state, command, by=by, now=now_ms()), _producer(command, by)
+        )
 
     def set_autonomy(self, command: Autonomy, client: str | None) -> tuple[int, bool]:
         """Change what may be done without asking; return the head and whether it was so before."""

@@ -126,26 +126,29 @@ def set_autonomy(state: State, command: Autonomy, *, client: str | None) -> list
     return [AutonomyChanged(mode=command.mode, rules=command.rules, eager=command.eager, client=client)]
 
 
-def decide(state: State, command: Decide, *, by: str) -> list[Event]:
-    """Answer a question; the first answer wins, the same one again is a no-op.
+def decide(state: State, command: Decide, *, by: str, now: int) -> list[Event]:
+    """Answer a question; the first answer wins, the same one again is a no-op, also when the call has ended by then.
 
     Raises:
         Refused: no such question, answered otherwise, over, or `session` asked for what cannot be granted safely.
     """
-    call = state.calls.get(command.call)
+    call, answer = state.calls.get(command.call), state.answers.get(command.call)
+    if answer is not None:
+        allowed, who = answer
+        if who != "expiry" and allowed == command.allow:
+            return []
+        raise _decided(command, who, "allow" if allowed else "deny")
     if call is None or call.verdict is None:
         raise Refused(
-            code="unknown_call", message="no such question", expected="a call judged `ask`", ref=command.call
-        )
-    if call.verdict != "ask" or call.outcome is not None:
-        if call.outcome is None and (call.verdict == "allow") == command.allow:
-            return []
-        raise Refused(
-            code="conflict",
-            message=f"decided by {call.judged_by}, {call.outcome or call.verdict}",
-            expected="an answer while the question is open",
+            code="unknown_call",
+            message="no question about this call is open",
+            expected="a call judged `ask`, of the step under way",
             ref=command.call,
         )
+    if call.verdict != "ask" or call.outcome is not None:
+        raise _decided(command, call.judged_by, call.outcome or call.verdict)
+    if now >= call.expires:  # the alarm that ends it may be late
+        raise _decided(command, "expiry", "deny")
     grant = None
     if command.allow and command.scope == "session":
         tool = state.tool(call.name)
@@ -160,6 +163,15 @@ def decide(state: State, command: Decide, *, by: str) -> list[Event]:
     return [
         ApprovalDecided(call=command.call, allowed=command.allow, by=by, reason=command.reason, grant=grant)
     ]
+
+
+def _decided(command: Decide, by: str, how: str) -> Refused:
+    return Refused(
+        code="conflict",
+        message=f"decided by {by}, {how}",
+        expected="an answer while the question is open",
+        ref=command.call,
+    )
 
 
 def stop(state: State, *, client: str | None) -> list[Event]:

@@ -139,8 +139,9 @@ def _waiting_due(state: State, call: Call, world: World) -> Event | None:
     if call.verdict == "ask":
         expired = world.now >= call.expires
         return ApprovalDecided(call=call.call, allowed=False, by="expiry") if expired else None
+    # A sibling that is not judged yet may become a question: a message can come whole, in one read.
     if not early and (
-        state.phase == "streaming" or any(other.verdict == "ask" for other in state.open_calls)
+        state.phase == "streaming" or any(other.verdict in (None, "ask") for other in state.open_calls)
     ):
         return None
     runner = None if _blocked(state, call, tool) else _runner(state, tool, world)

@@ -32,7 +32,7 @@ from edgeloop.events import (
 from edgeloop.producers import remember
 from edgeloop.schedule import EDGE
 from edgeloop.spend import head_of
-from edgeloop.state import TRANSITIONS, Call, State
+from edgeloop.state import MAX_ANSWERS, TRANSITIONS, Call, State
 from edgeloop.tools import digest
 
 
@@ -112,6 +112,9 @@ class Session:
         call.verdict = "allow" if event.allowed else "deny"
         call.judged_by = event.by
         call.reason = event.reason
+        self.state.answers[event.call] = (event.allowed, event.by)
+        if len(self.state.answers) > MAX_ANSWERS:
+            del self.state.answers[next(iter(self.state.answers))]
         if event.grant is not None:
             self.state.grants = (*self.state.grants, event.grant)[-MAX_RULES:]
         return []

@@ -33,6 +33,8 @@ from edgeloop.producers import Number
 from edgeloop.spend import Spend
 from edgeloop.tools import PlacedTool, ToolSpec
 
+MAX_ANSWERS = 64
+
 Phase = Literal["idle", "streaming", "settling", "failed", "backoff"]
 
 _ANY: dict[str, None] = dict.fromkeys(
@@ -115,6 +117,9 @@ class State:
     turns: int = 0
     turn_steps: int = 0
     calls: dict[str, Call] = field(default_factory=lambda: dict[str, Call]())
+    answers: dict[str, tuple[bool, str]] = field(default_factory=lambda: dict[str, tuple[bool, str]]())
+    """The last questions that were decided, by call: whether it was allowed, and by whom. Outlives their step: an answer whose
+    own answer got lost is given again."""
     kept: bool = False
     """Whether the current attempt showed or called anything: then it is continued, not repeated."""
     blocks: set[int] = field(default_factory=lambda: set[int]())

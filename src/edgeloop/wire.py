@@ -48,13 +48,20 @@ PROTOCOL_VERSION = 1
 Id = Annotated[str, Field(pattern=rf"^{NAME}$")]
 
 
-def _not_the_edge(client: str) -> str:
-    if client == "edge":
-        raise ValueError("'edge' names the edge itself as a runner")
+_OURS = {
+    "edge": "the edge itself as a runner",
+    "http": "who answers a question over HTTP",
+    "expiry": "the end of a question's time",
+}
+
+
+def _not_ours(client: str) -> str:
+    if client in _OURS:
+        raise ValueError(f"{client!r} names {_OURS[client]}")
     return client
 
 
-ClientId = Annotated[Id, AfterValidator(_not_the_edge)]
+ClientId = Annotated[Id, AfterValidator(_not_ours)]
 
 # --- client to session ----------------------------------------------------------------------------------------------
 

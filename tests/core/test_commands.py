@@ -167,11 +167,29 @@ def test_autonomy_is_changed_once() -> None:
     assert commands.set_autonomy(State(mode="edit", rules=rules, eager=False), command, client="phone") == []
 
 
-def asked(verdict: Any = "ask", outcome: Outcome | None = None, **fields: Any) -> State:
-    """Step 3 with a question about one call of a mutating tool."""
+NOW = 1_000
+
+
+def asked(verdict: Any = "ask", outcome: Outcome | None = None, by: str = "mode ask", **fields: Any) -> State:
+    """Step 3 with a question about one call of a mutating tool, open until just after NOW."""
     tool = spec("t", effect="mutate", **fields)
-    call = Call(call="3.0", name="t", arguments='{"command":"make; rm x"}', verdict=verdict, outcome=outcome)
-    return State(phase="settling", step=3, calls={"3.0": call}, tools=(PlacedTool(place="edge", spec=tool),))
+    call = Call(
+        call="3.0",
+        name="t",
+        arguments='{"command":"make; rm x"}',
+        verdict=verdict,
+        judged_by=by,
+        expires=NOW + 1,
+        outcome=outcome,
+    )
+    answered = verdict in ("allow", "deny") and by in ("phone", "http", "expiry")
+    return State(
+        phase="settling",
+        step=3,
+        calls={"3.0": call},
+        tools=(PlacedTool(place="edge", spec=tool),),
+        answers={"3.0": (verdict == "allow", by), "2.0": (False, "http")} if answered else {},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +201,7 @@ class Answer:
     call: str = "3.0"
     allow: bool = True
     session: bool = False
+    at: int = NOW
     comes_to: list[Event] | str
 
 
@@ -209,9 +228,37 @@ ANSWERS = (
         session=True,
         comes_to="conflict",
     ),
-    Answer(name="the same again", state=asked("allow"), comes_to=[]),
-    Answer(name="another again", state=asked("allow"), allow=False, comes_to="conflict"),
-    Answer(name="after the end", state=asked("deny", "denied"), comes_to="conflict"),
+    Answer(name="the same again", state=asked("allow", by="phone"), comes_to=[]),
+    Answer(name="the same when it has run", state=asked("allow", "ok", by="http"), comes_to=[]),
+    Answer(name="the same no", state=asked("deny", "denied", by="phone"), allow=False, comes_to=[]),
+    Answer(
+        name="the same in the next step",
+        state=asked("allow", by="http"),
+        call="2.0",
+        allow=False,
+        comes_to=[],
+    ),
+    Answer(name="another in the next step", state=asked("allow", by="http"), call="2.0", comes_to="conflict"),
+    Answer(name="another again", state=asked("allow", by="phone"), allow=False, comes_to="conflict"),
+    Answer(name="yes after a no", state=asked("deny", "denied", by="phone"), comes_to="conflict"),
+    Answer(name="when its time is up", state=asked(), at=NOW + 1, comes_to="conflict"),
+    Answer(name="no when its time is up", state=asked(), at=NOW + 1, allow=False, comes_to="conflict"),
+    Answer(
+        name="no after its time",
+        state=asked("deny", "denied", by="expiry"),
+        allow=False,
+        at=NOW + 2,
+        comes_to="conflict",
+    ),
+    Answer(name="after a stop", state=asked("ask", "cancelled"), allow=False, comes_to="conflict"),
+    Answer(name="where a rule allowed", state=asked("allow", by="rule 1"), comes_to="conflict"),
+    Answer(name="where a grant allowed", state=asked("allow", by="grant 1"), comes_to="conflict"),
+    Answer(
+        name="where a mode denied",
+        state=asked("deny", "denied", by="mode plan"),
+        allow=False,
+        comes_to="conflict",
+    ),
     Answer(name="to no question", state=asked(None), comes_to="unknown_call"),
     Answer(name="to no call", state=asked(), call="3.9", comes_to="unknown_call"),
 )
@@ -222,7 +269,7 @@ def test_the_first_answer_wins(case: Answer) -> None:
     """A question is answered once; the same answer again is a no-op, any other is refused."""
     command = Decide(call=case.call, allow=case.allow, scope="session" if case.session else "once")
     try:
-        found: list[Event] | str = commands.decide(case.state, command, by="laptop")
+        found: list[Event] | str = commands.decide(case.state, command, by="laptop", now=case.at)
     except Refused as refusal:
         found = refusal.code
     assert found == case.comes_to
@@ -233,7 +280,7 @@ def test_a_question_about_a_tool_that_is_gone_grants_nothing() -> None:
     state = asked()
     state.tools = ()
     with pytest.raises(Refused, match="conflict"):
-        commands.decide(state, Decide(call="3.0", allow=True, scope="session"), by="laptop")
+        commands.decide(state, Decide(call="3.0", allow=True, scope="session"), by="laptop", now=NOW)
 
 
 def test_stop_is_recorded_once_and_only_in_a_turn() -> None:

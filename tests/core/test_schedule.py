@@ -182,6 +182,16 @@ CALLS = (
         event=None,
     ),
     Case(
+        name="nothing starts before all siblings are judged",
+        state=state(
+            call("change", arguments='{"path":"a"}'),
+            call("change", 1, arguments='{"path":"b"}', verdict=None),
+        ),
+        world=replace(WORLD, rules=(Rule(verdict="ask", path="b"),)),
+        event=CallJudged,
+        fields={"call": "3.1", "verdict": "ask"},
+    ),
+    Case(
         name="a read beside a question runs",
         state=state(call("change", verdict="ask", expires=NOW + 1), call("look", 1)),
         event=ToolStarted,

@@ -224,7 +224,7 @@ class Edge:
                 case Stop():
                     events, sender = commands.stop(state, client=client), None
                 case Decide():
-                    events, sender = commands.decide(state, command, by=client), None
+                    events, sender = commands.decide(state, command, by=client, now=0), None
                 case ToolResult():
                     raise AssertionError(command)
         except Refused as error:

@@ -101,6 +101,8 @@ HOSTILE: dict[str, tuple[str, str | bytes]] = {
     "client of bad characters": ("bad_frame", hello(client=f"{SECRET} x")),
     "client too long": ("bad_frame", hello(client="x" * 129)),
     "a client that claims to be the edge": ("bad_frame", hello(client="edge")),
+    "a client that claims to be HTTP": ("bad_frame", hello(client="http")),
+    "a client that claims to be a question's end": ("bad_frame", hello(client="expiry")),
     "a newline behind the client": ("bad_frame", hello(client="laptop\n")),
     "tool of a bad name": ("bad_frame", hello(tools=tool(name=f"{SECRET}!"))),
     "tool of a bad effect": ("bad_frame", hello(tools=tool(effect=SECRET))),

@@ -1,13 +1,16 @@
 """Questions to a person, through the real Worker: who is asked, whose answer wins, and what runs before it (nothing)."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from edgeloop.events import ApprovalDecided, CallJudged, ToolFinished, ToolStarted
 from edgeloop.wire import Duplicate, ErrorFrame
 from tests.support.edge import Client, Door, Tool, events_of, kinds
-from tests.support.provider import Reply, ScriptedProvider
+from tests.support.provider import Reply, Script, ScriptedProvider
 
 
 @dataclass
@@ -30,6 +33,16 @@ def orders(*commands: str):
         for command in commands:
             reply.call("shell", {"command": command})
         reply.end()
+
+    return script
+
+
+def at_once(*commands: str):
+    """The whole message in one piece: its calls and its end come in one read."""
+
+    def script(reply: Reply) -> None:
+        with reply.in_one_piece():
+            orders(*commands)(reply)
 
     return script
 
@@ -84,8 +97,13 @@ async def test_a_no_is_a_result_for_the_model(provider: ScriptedProvider, door: 
         body = {"call": "1.0", "allow": False, "reason": "I need x."}
         assert (await door.request("POST", "/approvals", json=body)).status_code == 200
         await client.until_idle()
+        again = await door.request("POST", "/approvals", json=body)
+        other = await door.request("POST", "/approvals", json={**body, "allow": True})
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    assert (other.status_code, other.json()["error"]["message"]) == (409, "decided by http, deny")
     events = await door.events()
     assert shell.ran == []
+    assert len(events_of(events, ApprovalDecided)) == 1
     assert not events_of(events, ToolStarted)
     assert events_of(events, ToolFinished)[0].outcome == "denied"
     assert "I need x." in provider.asked(door.agent)[1].body.decode()
@@ -110,14 +128,18 @@ async def test_answers_at_once_have_one_winner(provider: ScriptedProvider, door:
     assert {error.code for error in loser.got(ErrorFrame)} == {"conflict"}
 
 
-async def test_an_open_question_holds_its_mutating_siblings(provider: ScriptedProvider, door: Door):
+@pytest.mark.parametrize("message", [orders, at_once])
+async def test_an_open_question_holds_its_mutating_siblings(
+    provider: ScriptedProvider, door: Door, message: Callable[..., Script]
+):
     """While one call is asked about, its mutating siblings do not run, allowed though they are (behaviour 22)."""
     shell = Shell()
     rules = [{"verdict": "ask", "tool": "shell", "command": "git push"}]
     assert (await door.request("PUT", "/autonomy", json={"mode": "auto", "rules": rules})).status_code == 200
-    provider.script(door.agent, orders("make", "git push"), well)
+    provider.script(door.agent, message("make", "git push"), well)
     async with Client(door=door, tools=(shell.tool,)) as client:
         await client.say("go")
+        await _asked(client)
         await client.until_event("step_finished")
         assert [(call.name, call.runner) for call in (await door.state()).calls] == [("shell", None)] * 2
         await client.decide("1.1", allow=True)

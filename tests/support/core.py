@@ -492,7 +492,7 @@ class Sim:
         call = next((call for call in self.state.open_calls if call.verdict == "ask"), None)
         if call is not None:
             decision = Decide(call=call.call, allow=allow, scope=scope)
-            self.record(*commands.decide(self.state, decision, by="laptop"))
+            self.record(*commands.decide(self.state, decision, by="laptop", now=self.now))
 
     def tick(self) -> bool:
         """Do the next thing that can happen; False when nothing can."""

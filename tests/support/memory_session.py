@@ -387,7 +387,7 @@ class MemorySession:
                     self.results.update(event.call for event in events if isinstance(event, ToolFinished))
                     sender = (peer.socket, command.call)
                 case Decide():
-                    events = commands.decide(state, command, by=client)
+                    events = commands.decide(state, command, by=client, now=_now())
                 case Autonomy():
                     events = commands.set_autonomy(state, command, client=client)
                 case Stop():

@@ -147,6 +147,20 @@ class Reply:
         """Take the request and never answer."""
         self._handler.await_hang_up()
 
+    @contextmanager
+    def in_one_piece(self) -> Generator[None]:
+        """Send what is said meanwhile in one chunk, so that it comes in one read; the end of the body after it."""
+        self._begin()
+        pieces, write = list[bytes](), self._handler.write_chunk
+        self._handler.write_chunk = pieces.append
+        try:
+            yield
+        finally:
+            self._handler.write_chunk = write
+        write(b"".join(pieces))
+        if pieces[-1] == b"":
+            write(b"")
+
     def wait(self, gate: threading.Event) -> None:
         """Go on when the test says so."""
         gate.wait(GATE_SECONDS)
