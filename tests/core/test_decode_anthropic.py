@@ -352,6 +352,12 @@ def test_errors_inside_the_stream(kind: str, cls: str, again: bool) -> None:
     assert (found.calls, found.usage and found.usage["input_uncached"]) == ([], 7)
 
 
+def test_an_error_event_that_is_flat() -> None:
+    """A proxy's own: nothing is nested in it, and it is an error all the same."""
+    found = decoded("anthropic", sse(start(), {"type": "error", "message": "Overloaded"}))
+    assert (found.ended(), found.end["message"]) == ("error overloaded", "Overloaded")
+
+
 @pytest.mark.parametrize("cut", range(8))
 def test_the_end_of_the_bytes_before_message_stop_is_an_error(cut: int) -> None:
     """Wherever a stream is cut it ends as truncated, and only complete calls are reported."""

@@ -147,6 +147,11 @@ CASES = [
         calls=[("c1", "f", '{"a":"}\\"{"}', None), ("c2", "g", B, None)],
     ),
     Case(
+        name="one id for all",
+        deltas=[both(call(None, "c", "f", A), call(None, "c", "g", B))],
+        calls=[("c", "f", A, None), ("c", "g", B, None)],
+    ),
+    Case(
         name="kimi's ids",
         deltas=[call(0, "functions.f:0", "f", A), call(1, "functions.f:1", "f", B)],
         calls=[("functions.f:0", "f", A, None), ("functions.f:1", "f", B, None)],
@@ -335,6 +340,16 @@ def test_gemini_signatures_behind_the_compatible_endpoint_are_echoed() -> None:
         ("length", "stop max_tokens"),
         ("content_filter", "stop content_filter"),
         ("tool_calls", "stop end"),
+        ("eos", "stop end"),
+        ("eos_token", "stop end"),
+        ("stop_sequence", "stop end"),
+        ("end_turn", "stop end"),
+        ("model_length", "stop max_tokens"),
+        ("model_context_window_exceeded", "stop max_tokens"),
+        ("sensitive", "stop content_filter"),
+        ("content_filter: RECITATION", "stop content_filter"),
+        ("SAFETY", "stop content_filter"),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", "stop other"),
         ("weird", "stop other"),
         (None, "stop end"),
     ],
@@ -343,6 +358,30 @@ def test_finish_reasons_without_calls(finish: str | None, ended: str) -> None:
     """The reason is ours, the word theirs."""
     found = decoded("openai-chat", chat({"content": "a"}, finish=finish))
     assert (found.ended(), found.end["raw"]) == (ended, finish)
+
+
+@pytest.mark.parametrize("finish", ["eos_token", "end_turn", "tool_use", "STOP"])
+def test_calls_end_well_under_any_word_for_it(finish: str) -> None:
+    """Else the calls that change things would not be run."""
+    assert decoded("openai-chat", chat(call(0, "c1", "f", A), finish=finish)).ended() == "stop tool_use"
+
+
+@pytest.mark.parametrize("finish", ["model_length", "sensitive"])
+def test_a_call_cut_off_under_any_word_for_it(finish: str) -> None:
+    """Its arguments are not to be trusted, whole as they look."""
+    assert (
+        decoded("openai-chat", chat(call(0, "c1", "f", A), finish=finish)).calls[0]["invalid"] == "truncated"
+    )
+
+
+@pytest.mark.parametrize(
+    ("finish", "cls"),
+    [("abort", "server"), ("network_error", "server"), ("insufficient_system_resource", "overloaded")],
+)
+def test_a_server_that_gave_up_in_one_word(finish: str, cls: str) -> None:
+    """vLLM, Z.ai and DeepSeek say it as a reason to finish, and send [DONE]: what was open is not complete."""
+    found = decoded("openai-chat", chat({"content": "a"}, call(0, "c1", "f", A), finish=finish))
+    assert (found.ended(), found.end["retryable"], found.calls) == (f"error {cls}", True, [])
 
 
 def test_a_refusal_is_shown_and_named() -> None:
@@ -387,6 +426,9 @@ ERRORS: list[tuple[Any, str, str]] = [
         "context_length_exceeded",
     ),
     ({"error": "Rate limit reached"}, "rate_limit", ""),
+    ({"error": "Internal server error"}, "server", ""),
+    ({"error": {"message": "m", "type": None, "code": "524"}}, "server", "524"),
+    ({"error": {"message": "m", "code": 415}}, "invalid_request", "415"),
     ({"object": "error", "message": "m", "code": 400}, "invalid_request", "400"),
     ({"errors": [{"code": 3040, "message": "Capacity exceeded"}], "success": False}, "overloaded", "3040"),
     ({"errors": [{"code": 3036, "message": "daily"}], "success": False}, "billing", "3036"),
@@ -519,6 +561,22 @@ def test_usage_under_other_names() -> None:
     assert usage_of(hits) == {"input_uncached": 2, "cache_read": 8, "output": 1}
 
 
+def test_usage_as_kimi_reports_it() -> None:
+    """Inside the choice, with the cached tokens beside the others."""
+    usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32, "cached_tokens": 12}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}]}
+    found = decoded("openai-chat", data({"choices": [{"delta": {"content": "a"}}]}, last)).usage
+    assert found is not None
+    assert (found["input_uncached"], found["cache_read"], found["output"]) == (7, 12, 13)
+
+
+@pytest.mark.parametrize("count", [2**53, 2**64 - 1, 2**80, -1, 1.5])
+def test_usage_past_belief_is_not_known(count: float) -> None:
+    """No sum overflows, and no number is handed on that a store cannot hold."""
+    usage = {"prompt_tokens": count, "completion_tokens": count}
+    assert usage_of(usage, {"prompt_tokens": count, "completion_tokens": 1}) == {"output": 1}
+
+
 def test_usage_of_workers_ai_mixed_streams() -> None:
     """Its own report is cumulative; what chat chunks say beside it is not."""
     found = usage_of(None, response="", usage={"prompt_tokens": 50, "completion_tokens": 20})
@@ -590,6 +648,8 @@ def test_odd_json_is_ignored() -> None:
         {"usage": 3},
         {"error": None},
         {"error": {}},
+        {"error": ""},
+        {"error": False},
         {"x_groq": {}},
     ]
     found = decoded("openai-chat", data(*odd, done=False) + chat({"content": "a"}))

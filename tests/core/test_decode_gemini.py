@@ -128,12 +128,26 @@ def test_pieces_that_cannot_be_placed_make_the_call_invalid(path: str) -> None:
     assert found.calls[0]["invalid"] == "damaged"
 
 
-def test_streamed_arguments_cut_by_the_limit() -> None:
-    """MAX_TOKENS in the middle of a call."""
+@pytest.mark.parametrize(
+    ("finish", "ended"),
+    [("MAX_TOKENS", "stop max_tokens"), ("SAFETY", "stop content_filter"), ("OTHER", "stop other")],
+)
+def test_streamed_arguments_cut_off(finish: str, ended: str) -> None:
+    """By the limit or a filter, in the middle of a call."""
     found = decoded(
-        "gemini", gemini(fc("f", willContinue=True), piece("$.a", stringValue="x"), finish="MAX_TOKENS")
+        "gemini", gemini(fc("f", willContinue=True), piece("$.a", stringValue="x"), finish=finish)
     )
-    assert (found.calls[0]["invalid"], found.ended()) == ("truncated", "stop max_tokens")
+    assert (found.calls[0]["invalid"], found.ended()) == ("truncated", ended)
+
+
+def test_streamed_arguments_keep_their_calls_id() -> None:
+    """Its result names it, so the call that goes back must."""
+    found = decoded(
+        "gemini", gemini(fc("f", id="x1", willContinue=True), piece("$.a", stringValue="x"), fc())
+    )
+    assert json.loads(found.calls[0]["echo"]) == {
+        "functionCall": {"id": "x1", "name": "f", "args": {"a": "x"}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -158,6 +172,13 @@ def test_a_blocked_prompt() -> None:
     """There are no candidates then, only the reason."""
     found = decoded("gemini", gemini(finish=None, promptFeedback={"blockReason": "SAFETY"}))
     assert (found.ended(), found.end["raw"]) == ("stop content_filter", "SAFETY")
+
+
+def test_a_prompt_blocked_while_its_answer_comes() -> None:
+    """There is no finishReason then; the text that was shown is kept."""
+    stream = gemini({"text": "a"}, finish=None, promptFeedback={"blockReason": "PROHIBITED_CONTENT"})
+    found = decoded("gemini", stream)
+    assert ([block["text"] for block in found.blocks], found.ended()) == (["a"], "stop content_filter")
 
 
 @pytest.mark.parametrize(
@@ -283,6 +304,16 @@ def test_interactions() -> None:
     assert found.usage is not None
     assert (found.usage["input_uncached"], found.usage["cache_read"], found.usage["output"]) == (4, 1, 6)
     assert found.ended() == "stop tool_use"
+
+
+def test_interactions_keep_text_without_its_stop() -> None:
+    """Shown text is whole at the end."""
+    events = [
+        step("step.start", 0, step={"type": "model_output"}),
+        step("step.delta", 0, delta={"type": "text", "text": "abc"}),
+        step("interaction.completed", interaction={"status": "incomplete"}),
+    ]
+    assert [block["text"] for block in decoded("gemini-interactions", data(*events)).blocks] == ["abc"]
 
 
 @pytest.mark.parametrize(

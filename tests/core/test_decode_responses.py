@@ -148,6 +148,93 @@ def test_items_overlap() -> None:
     assert (found.reasoning, found.texts) == ({0: "r"}, {1: "xy"})
 
 
+def unindexed(*events: Event) -> list[Event]:
+    """As llama.cpp sends them, its calls without an id of their own."""
+    bare = [{key: value for key, value in event.items() if key != "output_index"} for event in events]
+    for event in bare:
+        if event.get("item", {}).get("type") == "function_call":
+            event["item"] = {key: value for key, value in event["item"].items() if key != "id"}
+    return bare
+
+
+OUTPUT = [
+    {"id": "rs_1", "type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "r"}]},
+    {"id": "msg_1", "type": "message", "content": [{"type": "output_text", "text": "xy"}]},
+    call(),
+    call('{"b":2}', id="fc_2", call_id="call_2", name="g"),
+]
+"""Reasoning, a message and two calls; `TOLD` are their events."""
+TOLD = [
+    added(0, id="rs_1", type="reasoning"),
+    said(0, "r", "reasoning_text"),
+    done(0, **OUTPUT[0]),
+    added(1, id="msg_1", type="message"),
+    said(1, "x"),
+    said(1, "y"),
+    done(1, **OUTPUT[1]),
+    added(2, **call("")),
+    said(2, '{"a":1}', "function_call_arguments"),
+    done(2, **OUTPUT[2]),
+    added(3, **{**OUTPUT[3], "arguments": ""}),
+    said(3, '{"b":2}', "function_call_arguments"),
+    done(3, **OUTPUT[3]),
+]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        TOLD,
+        unindexed(*TOLD),
+        [event | {"output_index": 0} for event in TOLD],
+        [event | {"output_index": event["output_index"] + 1} for event in TOLD],
+    ],
+    ids=["as documented", "no index", "one index for all", "counted from one"],
+)
+@pytest.mark.parametrize("listed", [[], OUTPUT], ids=["not listed", "listed again"])
+def test_items_of_any_index(events: list[Event], listed: list[Event]) -> None:
+    """Each item counts once, with all that was said of it, whatever its index and whether or not the end lists it again."""
+    found = decoded("openai-responses", stream(created(), *events, end(output=listed)))
+    assert (found.reasoning, found.texts) == ({0: "r"}, {1: "xy"})
+    assert (found.args, [block["text"] for block in found.blocks]) == (
+        {2: '{"a":1}', 3: '{"b":2}'},
+        ["r", "xy"],
+    )
+    assert found.call_tuples() == [("call_1", "f", '{"a":1}', None), ("call_2", "g", '{"b":2}', None)]
+    assert found.ended() == "stop tool_use"
+
+
+def test_calls_that_share_an_id() -> None:
+    """At two places they are two calls, told or only listed."""
+    items = [call(call_id="call_0", id=None), call('{"b":2}', call_id="call_0", id=None)]
+    for events in ([done(0, **items[0]), done(1, **items[1])], []):
+        found = decoded("openai-responses", stream(created(), *events, end(output=items)))
+        assert [one["arguments"] for one in found.calls] == ['{"a":1}', '{"b":2}']
+
+
+def test_what_was_shown_is_kept_without_its_items_end() -> None:
+    """Servers without item events, and answers that were cut by the limit: the text is in the log all the same."""
+    shown = [said(0, "hm", "reasoning_text"), said(1, "abc")]
+    for last in (end(output=[]), end("incomplete", incomplete_details={"reason": "max_output_tokens"})):
+        found = decoded("openai-responses", stream(created(), *shown, last))
+        assert [(block["kind"], block["text"]) for block in found.blocks] == [
+            ("reasoning", "hm"),
+            ("text", "abc"),
+        ]
+
+
+def test_a_cut_answer_that_was_not_streamed() -> None:
+    """Its text counts, its unfinished call does not."""
+    body = {
+        "object": "response",
+        "status": "incomplete",
+        "incomplete_details": {"reason": "max_output_tokens"},
+        "output": [message("abc", status="incomplete"), call('{"a"', status="incomplete")],
+    }
+    found = decoded("openai-responses", json.dumps(body).encode())
+    assert (found.texts, found.calls, found.ended()) == ({0: "abc"}, [], "stop max_tokens")
+
+
 @pytest.mark.parametrize(
     ("shown", "final", "live", "kept"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -52,6 +53,11 @@ CASES = [
     Case("bare json lines", f"{TEXT % 'a'}\n{TEXT % 'b'}\n{END}\n", "ab"),
     Case("bare json over lines", json.dumps(json.loads(TEXT % "a"), indent=2) + f"\ndata: {END}\n\n", "a"),
     Case("a bare line cut off", '{"choices":[{"delta":{"content":"lost"\n' + f"{TEXT % 'a'}\n{END}\n", "a"),
+    Case(
+        "no blank lines between events",
+        f"data: {TEXT % 'a'}\ndata: {TEXT % 'b'}\ndata: {END}\ndata: [DONE]\n\n",
+        "ab",
+    ),
     Case("html", f"<html>\n<p>hi: there</p>\n\ndata: {TEXT % 'a'}\n\ndata: {END}\n\n", "a"),
     Case(
         "unknown fields and empty data",
@@ -104,6 +110,20 @@ def test_a_stream_cut_within_an_event_is_truncated_not_malformed() -> None:
     assert [op["op"] for op in found.others] == ["start"]
 
 
+def test_a_stream_without_blank_lines_that_is_cut_keeps_its_whole_lines() -> None:
+    """Only the line that was cut is lost."""
+    found = decoded("openai-chat", f"data: {TEXT % 'a'}\ndata: {TEXT % 'b'}\ndata: {TEXT[:20]}".encode())
+    assert (found.texts, found.ended()) == ({0: "ab"}, "error truncated")
+
+
+@pytest.mark.parametrize("before", ["", f"data: {TEXT % 'a'}\n\n"])
+def test_an_error_in_the_place_of_data(before: str) -> None:
+    """llama.cpp until 2025-09 named the field after the event, and sent `[DONE]` after it: that is no success."""
+    error = '{"code":400,"message":"the request exceeds the available context size","type":"invalid_request_error"}'
+    found = decoded("openai-chat", f"{before}error: {error}\n\ndata: [DONE]\n\n".encode())
+    assert (found.ended(), found.end["code"]) == ("error invalid_request", "400")
+
+
 def test_an_endless_event_is_refused_with_bounded_memory() -> None:
     """One event over the limit ends the response; nothing after it is read."""
     with Decoder("anthropic") as decoder:
@@ -136,6 +156,49 @@ def test_nesting_is_bounded() -> None:
     """Deep nesting is no JSON to us, and does not overflow any stack."""
     deep = b"data: " + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n\n"
     assert fold(feed("gemini", [deep]))[0]["op"] == "malformed"
+
+
+def _members(count: int) -> str:
+    return ",".join(f'"k{n}":1' for n in range(count))
+
+
+def _a_delta_of_many_members(count: int) -> tuple[str, bytes]:
+    block = '{"type":"content_block_start","index":0,"content_block":{"type":"compaction"}}'
+    delta = (
+        f'{{"type":"content_block_delta","index":0,"delta":{{"type":"compaction_delta",{_members(count)}}}}}'
+    )
+    return "anthropic", f"data: {block}\n\ndata: {delta}\n\n".encode()
+
+
+def _a_detail_of_many_members(count: int) -> tuple[str, bytes]:
+    detail = '{"type":"reasoning.text","text":"a"}'
+    delta = f'{{"reasoning_details":[{detail},{{"type":"reasoning.text",{_members(count)}}}]}}'
+    return "openai-chat", f'data: {{"choices":[{{"delta":{delta}}}]}}\n\n'.encode()
+
+
+def _arguments_of_many_members(count: int) -> tuple[str, bytes]:
+    pieces = ",".join(f'{{"jsonPath":"$.k{n}","numberValue":1}}' for n in range(count))
+    call = f'{{"name":"f","partialArgs":[{pieces}],"willContinue":true}}'
+    return (
+        "gemini",
+        f'data: {{"candidates":[{{"content":{{"parts":[{{"functionCall":{call}}}]}}}}]}}\n\n'.encode(),
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [_a_delta_of_many_members, _a_detail_of_many_members, _arguments_of_many_members]
+)
+def test_members_are_read_in_linear_time(make: Callable[[int], tuple[str, bytes]]) -> None:
+    """A peer that sends objects of endless members costs what its bytes cost: 4 MB of them would take minutes."""
+
+    def seconds(count: int) -> float:
+        dialect, stream = make(count)
+        begun = time.process_time()
+        feed(dialect, [stream])
+        return time.process_time() - begun
+
+    short, long = min(seconds(5_000) for _ in range(3)), seconds(80_000)
+    assert long < 16 * 5 * short + 0.05
 
 
 def _seconds_for_small_feeds(before: bytes) -> float:

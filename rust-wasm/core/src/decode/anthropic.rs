@@ -3,7 +3,7 @@
 
 use super::Protocol;
 use super::failure::{Class, Failure};
-use super::json::{Tape, Value, patched};
+use super::json::{Sets, Tape, Value, patched};
 use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
@@ -17,7 +17,7 @@ struct Open {
     raw: String,
     signature: String,
     citations: Vec<String>,
-    sets: Vec<(String, String)>,
+    sets: Sets,
     damaged: bool,
 }
 
@@ -66,6 +66,8 @@ impl Anthropic {
     fn error(&mut self, event: &Value, turn: &mut Turn) {
         if let Some(error) = event.get("error") {
             self.fail(Failure::read(&error), turn);
+        } else if event.str("type").as_deref() == Some("error") {
+            self.fail(Failure::read(event), turn);
         }
     }
 
@@ -203,15 +205,7 @@ impl Open {
             Some("citations_delta") => {
                 self.citations.extend(delta.get("citation").map(|citation| citation.raw().to_owned()));
             }
-            _ => {
-                for (key, value) in delta.members() {
-                    let key = key.string().unwrap_or_default().into_owned();
-                    self.sets.retain(|(known, _)| *known != key);
-                    if key != "type" {
-                        self.sets.push((key, value.raw().to_owned()));
-                    }
-                }
-            }
+            _ => self.sets.take(delta, |_, _| false),
         }
     }
 
@@ -235,8 +229,7 @@ impl Open {
 
     /// Server tools, their results, redacted thinking, compaction, and what is not known yet.
     fn end_opaque(&self, content: &Value, turn: &mut Turn) {
-        let mut changes: Vec<(&str, String)> =
-            self.sets.iter().map(|(key, raw)| (key.as_str(), raw.clone())).collect();
+        let mut changes = self.sets.changes();
         let input = turn.flush(self.block).to_owned();
         if Tape::default().parse(&input).is_ok() {
             changes.push(("input", input));

@@ -36,6 +36,8 @@ impl Call {
             (true, false) => !self.balance.is_whole() && !self.done,
             // No ids at all: a name after whole arguments opens the next call.
             (false, true) if id.is_empty() => !self.balance.is_whole() && name == self.name,
+            // Servers that give all their calls one id.
+            (false, true) => !self.balance.is_whole() || name == self.name,
             (false, _) => true,
         }
     }

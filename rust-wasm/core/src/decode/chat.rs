@@ -84,7 +84,8 @@ impl Chat {
     /// mixed stream only Workers AI's own report is cumulative.
     fn take_usage(&mut self, event: &Value) {
         let native = event.get("choices").is_none();
-        let usage = event.get("usage").or_else(|| event.at(&["x_groq", "usage"]));
+        let in_choice = || event.get("choices")?.items().next()?.get("usage"); // Kimi
+        let usage = event.get("usage").or_else(|| event.at(&["x_groq", "usage"])).or_else(in_choice);
         let usage = usage.and_then(|usage| Usage::from_chat(&usage));
         if let Some(usage) = usage.filter(|_| native || !self.usage_is_native) {
             self.usage = usage;
@@ -120,12 +121,17 @@ impl Chat {
 
     fn finished(&mut self, choice: &Value, turn: &mut Turn) {
         let Some(reason) = choice.str("finish_reason").filter(|reason| !reason.is_empty()) else { return };
-        if reason == "error" {
-            let failure = choice.get("error").map(|error| Failure::read(&error));
-            return self.fail(failure.unwrap_or(Failure::new(Class::Server, "finish_reason is error")), turn);
+        match finish_of(&reason) {
+            Finish::Broken(class) => {
+                let stated = choice.get("error").map(|error| Failure::read(&error));
+                let unsaid = || Failure::new(class, &format!("finish_reason is {reason}"));
+                self.fail(stated.unwrap_or_else(unsaid), turn);
+            }
+            finish => {
+                self.calls.close(matches!(finish, Finish::Limit | Finish::Filter), turn);
+                self.finish.get_or_insert_with(|| reason.into_owned());
+            }
         }
-        self.calls.close(matches!(&*reason, "length" | "content_filter"), turn);
-        self.finish.get_or_insert_with(|| reason.into_owned());
     }
 
     fn delta(&mut self, delta: &Value, turn: &mut Turn) {
@@ -227,22 +233,56 @@ impl Chat {
     }
 
     fn reason(&self, turn: &Turn) -> Reason {
-        match self.finish.as_deref() {
-            Some("length") => Reason::MaxTokens,
-            Some("content_filter") => Reason::ContentFilter,
+        match self.finish.as_deref().map_or(Finish::Whole, finish_of) {
+            Finish::Limit => Reason::MaxTokens,
+            Finish::Filter => Reason::ContentFilter,
             // A forced tool, and Kimi, end with `stop` and calls.
-            Some("tool_calls" | "function_call") | None | Some("stop") if turn.has_calls() => Reason::ToolUse,
+            Finish::Whole if turn.has_calls() => Reason::ToolUse,
             _ if self.refused => Reason::Refusal,
-            Some("stop" | "tool_calls" | "function_call" | "end_turn" | "eos") | None => Reason::End,
-            Some(_) => Reason::Other,
+            Finish::Whole => Reason::End,
+            Finish::Unknown | Finish::Broken(_) => Reason::Other,
         }
+    }
+}
+
+/// What a `finish_reason` means for what was said before it.
+enum Finish {
+    Whole,
+    Limit,
+    Filter,
+    /// The server gave up, and says so in this one word.
+    Broken(Class),
+    Unknown,
+}
+
+/// OpenAI's words, and those that its imitators documented or were seen to send in their place.
+fn finish_of(raw: &str) -> Finish {
+    match raw {
+        "stop" | "tool_calls" | "function_call" => Finish::Whole,
+        // Together and TGI; servers that pass on what Claude's or Gemini's API says.
+        "eos" | "eos_token" | "stop_sequence" | "end_turn" | "tool_use" | "STOP" => Finish::Whole,
+        // Mistral, Z.ai, and the same servers.
+        "length" | "model_length" | "model_context_window_exceeded" | "max_tokens" | "MAX_TOKENS" => {
+            Finish::Limit
+        }
+        "content_filter" | "sensitive" | "SAFETY" | "RECITATION" | "PROHIBITED_CONTENT" | "BLOCKLIST"
+        | "SPII" => Finish::Filter,
+        // Gemini's compatible endpoint adds its own reason.
+        _ if raw.starts_with("content_filter:") => Finish::Filter,
+        // DeepSeek; then Z.ai, and vLLM and SGLang, whose engine dropped the request and which send `[DONE]` all the same.
+        "insufficient_system_resource" => Finish::Broken(Class::Overloaded),
+        "error" | "network_error" | "abort" => Finish::Broken(Class::Server),
+        _ => Finish::Unknown,
     }
 }
 
 /// An error chunk inside the stream: `{"error": ..}`, Groq's `x_groq.error`, or Workers AI's REST envelope.
 fn reported_error<'t>(event: &Value<'t>) -> Option<Value<'t>> {
-    let stated =
-        event.get("error").filter(|error| !matches!(error.kind(), Kind::Object) || !error.is_empty());
+    // `{}`, `""` and `false` say that there is none.
+    let stated = event.get("error").filter(|error| match error.kind() {
+        Kind::String => error.raw().len() > 2,
+        _ => !error.is_empty(),
+    });
     let envelope = || event.get("errors")?.items().next();
     let typed = || (event.str("object") == Some(Cow::Borrowed("error"))).then_some(*event);
     stated.or_else(|| event.at(&["x_groq", "error"])).or_else(envelope).or_else(typed)

@@ -1,6 +1,6 @@
 //! OpenRouter's `reasoning_details`: pieces of typed items, to be sent back joined and otherwise unchanged.
 
-use super::json::{Tape, Value, patched};
+use super::json::{Sets, Tape, Value, patched};
 use super::text::quoted;
 use super::turn::Turn;
 
@@ -12,7 +12,7 @@ struct Detail {
     index: Option<u64>,
     key: &'static str,
     text: String,
-    sets: Vec<(String, String)>,
+    sets: Sets,
 }
 
 #[derive(Debug, Default)]
@@ -50,25 +50,25 @@ impl Details {
 impl Detail {
     fn new(piece: &Value, kind: String, key: &'static str) -> Self {
         let text = piece.str(key).unwrap_or_default().into_owned();
-        Detail { raw: piece.raw().to_owned(), kind, index: piece.num("index"), key, text, sets: Vec::new() }
+        Detail {
+            raw: piece.raw().to_owned(),
+            kind,
+            index: piece.num("index"),
+            key,
+            text,
+            sets: Sets::default(),
+        }
     }
 
     fn extend(&mut self, piece: &Value) {
         self.text.push_str(&piece.str(self.key).unwrap_or_default());
-        for (name, value) in piece.members() {
-            let name = name.string().unwrap_or_default().into_owned();
-            if name != self.key && value.raw() != "null" && value.raw() != r#""""# {
-                self.sets.retain(|(known, _)| *known != name);
-                self.sets.push((name, value.raw().to_owned()));
-            }
-        }
+        self.sets.take(piece, |name, raw| name == self.key || raw == "null" || raw == r#""""#);
     }
 
     fn json(&self) -> Option<String> {
         let mut tape = Tape::default();
         let item = tape.parse(&self.raw).ok()?;
-        let mut changes: Vec<(&str, String)> =
-            self.sets.iter().map(|(name, raw)| (name.as_str(), raw.clone())).collect();
+        let mut changes = self.sets.changes();
         if !self.key.is_empty() {
             changes.push((self.key, quoted(&self.text)));
         }

@@ -116,9 +116,6 @@ fn classify(code: &str) -> Class {
         | "internal"
         | "internal_error"
         | "internal_server_error"
-        | "500"
-        | "502"
-        | "520"
         | "processing_error" => Class::Server,
         "timeout_error" | "timeout" | "deadline_exceeded" | "408" | "504" | "3007" | "3008" => Class::Timeout,
         // The model's own bad call, refused by the server (Groq): a fresh attempt writes another one.
@@ -141,12 +138,17 @@ fn classify(code: &str) -> Class {
         | "invalid_argument"
         | "failed_precondition"
         | "not_found"
-        | "400"
-        | "404"
-        | "413"
-        | "422"
         | "5004"
         | "5007" => Class::InvalidRequest,
+        code => classify_status(code),
+    }
+}
+
+/// A status in the place of a word: LiteLLM's, OpenRouter's, and those that Cloudflare adds to HTTP's.
+fn classify_status(code: &str) -> Class {
+    match code.parse::<u16>() {
+        Ok(409 | 500..=599) => Class::Server,
+        Ok(400..=499) => Class::InvalidRequest,
         _ => Class::Unknown,
     }
 }
@@ -161,6 +163,8 @@ fn classify_message(message: &str) -> Class {
         Class::RateLimit
     } else if has("timed out") || has("timeout") {
         Class::Timeout
+    } else if has("internal server error") || has("bad gateway") || has("service unavailable") {
+        Class::Server
     } else {
         Class::Unknown
     }

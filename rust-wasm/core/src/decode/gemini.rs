@@ -14,12 +14,12 @@ use super::tree::Tree;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
 
-/// A call whose arguments come in pieces.
+/// A call whose arguments come in pieces; `head` is what stands before them in its JSON.
 #[derive(Debug)]
 struct Growing {
     block: usize,
     tree: Tree,
-    name: String,
+    head: String,
     signature: Option<String>,
     broken: Option<&'static str>,
 }
@@ -64,6 +64,10 @@ impl Protocol for Gemini {
     }
 
     fn finish(&mut self, turn: &mut Turn) {
+        if self.finish.is_some() {
+            // A prompt that is blocked while its answer comes has no finishReason.
+            self.end_text(turn);
+        }
         turn.usage(&self.usage);
         match &self.finish {
             Some(raw) => turn.stop(self.reason(raw, turn), Some(raw)),
@@ -79,7 +83,8 @@ impl Gemini {
         }
         if let Some(reason) = candidate.str("finishReason") {
             self.end_text(turn);
-            if reason == "MAX_TOKENS" {
+            // Only a model that came to its end wrote its arguments to their end.
+            if reason != "STOP" {
                 self.growing.iter_mut().for_each(|growing| growing.broken = Some("truncated"));
             }
             self.end_growing(turn);
@@ -141,8 +146,9 @@ impl Gemini {
                 return turn.call_complete(block, Some(part.raw()), None);
             }
             let signature = part.get("thoughtSignature").map(|value| value.raw().to_owned());
-            let (tree, name) = (Tree::default(), name.into_owned());
-            self.growing = Some(Growing { block, tree, name, signature, broken: None });
+            let id = call.str("id").map_or(String::new(), |id| format!(r#""id":{},"#, quoted(&id)));
+            let (tree, head) = (Tree::default(), format!(r#"{id}"name":{}"#, quoted(&name)));
+            self.growing = Some(Growing { block, tree, head, signature, broken: None });
         }
         self.grow(call, turn);
         if !goes_on {
@@ -161,12 +167,11 @@ impl Gemini {
     }
 
     fn end_growing(&mut self, turn: &mut Turn) {
-        let Some(Growing { block, tree, name, signature, broken }) = self.growing.take() else { return };
+        let Some(Growing { block, tree, head, signature, broken }) = self.growing.take() else { return };
         let arguments = tree.json();
         turn.push_str(block, &arguments);
         let signature = signature.map_or(String::new(), |raw| format!(r#","thoughtSignature":{raw}"#));
-        let name = quoted(&name);
-        let echo = format!(r#"{{"functionCall":{{"name":{name},"args":{arguments}}}{signature}}}"#);
+        let echo = format!(r#"{{"functionCall":{{{head},"args":{arguments}}}{signature}}}"#);
         turn.call_complete(block, Some(&echo), broken);
     }
 

@@ -3,7 +3,7 @@
 
 use super::Protocol;
 use super::failure::{Class, Failure};
-use super::json::{Tape, Value, patched};
+use super::json::{Sets, Tape, Value, patched};
 use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
@@ -15,7 +15,7 @@ struct Step {
     block: usize,
     kind: BlockKind,
     raw: String,
-    sets: Vec<(String, String)>,
+    sets: Sets,
     damaged: bool,
 }
 
@@ -34,7 +34,7 @@ impl Protocol for Interactions {
                 let text = |key| event.at(&["interaction", key]).and_then(|value| value.string());
                 turn.start(text("id").as_deref(), text("model").as_deref());
             }
-            Some("interaction.completed") => completed(event, turn),
+            Some("interaction.completed") => self.completed(event, turn),
             _ => {
                 if let Some(error) = event.get("error") {
                     turn.fail(Failure::read(&error));
@@ -67,7 +67,7 @@ impl Interactions {
             turn.identify(block, &step.str("id").unwrap_or_default(), &step.str("name").unwrap_or_default());
         }
         self.open.retain(|open| open.index != index);
-        let (raw, sets) = (step.raw().to_owned(), Vec::new());
+        let (raw, sets) = (step.raw().to_owned(), Sets::default());
         self.open.push(Step { index, block, kind, raw, sets, damaged: false });
     }
 
@@ -86,6 +86,14 @@ impl Interactions {
         }
     }
 
+    fn completed(&mut self, event: &Value, turn: &mut Turn) {
+        // Shown text is whole without its stop.
+        for step in self.open.extract_if(.., |step| step.kind == BlockKind::Text) {
+            step.complete(turn);
+        }
+        completed(event, turn);
+    }
+
     fn stop(&mut self, event: &Value, turn: &mut Turn) {
         let Some(index) = event.num("index") else { return };
         if let Some(at) = self.open.iter().position(|step| step.index == index) {
@@ -97,22 +105,15 @@ impl Interactions {
 impl Step {
     fn set(&mut self, delta: &Value, turn: &mut Turn) {
         turn.keep(delta.raw().len());
-        for (key, value) in delta.members() {
-            let key = key.string().unwrap_or_default().into_owned();
-            // An empty signature announces the real one.
-            if key != "type" && value.raw() != r#""""# {
-                self.sets.retain(|(known, _)| *known != key);
-                self.sets.push((key, value.raw().to_owned()));
-            }
-        }
+        // An empty signature announces the real one.
+        self.sets.take(delta, |_, raw| raw == r#""""#);
     }
 
     fn complete(self, turn: &mut Turn) {
         let mut tape = Tape::default();
         let Ok(step) = tape.parse(&self.raw) else { return };
         let text = turn.flush(self.block).to_owned();
-        let mut changes: Vec<(&str, String)> =
-            self.sets.iter().map(|(key, raw)| (key.as_str(), raw.clone())).collect();
+        let mut changes = self.sets.changes();
         match self.kind {
             BlockKind::Call => {
                 let broken = self.damaged.then_some("damaged");

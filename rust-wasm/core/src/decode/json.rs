@@ -10,6 +10,9 @@ use super::text::{Unescape, quoted};
 /// Deeper nesting is refused; no provider comes near it, and a peer must not choose our memory.
 const MAX_DEPTH: usize = 512;
 
+/// The largest number that JavaScript holds exactly; and sums of a few such counts do not overflow.
+const MAX_UINT: u64 = (1 << 53) - 1;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Null,
@@ -325,14 +328,14 @@ impl<'t> Value<'t> {
         self.get(key)?.string()
     }
 
-    /// A non-negative whole number; JSON's `5.0` counts as 5.
+    /// A non-negative whole number; JSON's `5.0` counts as 5. None beyond `MAX_UINT`.
     pub fn uint(&self) -> Option<u64> {
         // No float parser: its tables would be a tenth of the module.
         let raw = self.raw();
         let whole = raw
             .split_once('.')
             .map_or(raw, |(whole, zeros)| if zeros.bytes().all(|digit| digit == b'0') { whole } else { raw });
-        (self.kind() == Kind::Number).then(|| whole.parse().ok())?
+        (self.kind() == Kind::Number).then(|| whole.parse().ok())?.filter(|&number| number <= MAX_UINT)
     }
 
     /// The whole-number member named `key`.
@@ -363,4 +366,32 @@ pub fn patched(object: &Value, changes: &[(&str, String)]) -> String {
     }
     let fields: Vec<String> = members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     format!("{{{}}}", fields.join(","))
+}
+
+/// Members that later pieces of an object set, each by its last value, to be patched into it.
+#[derive(Debug, Default)]
+pub struct Sets(Vec<(String, String)>);
+
+impl Sets {
+    /// More are left out: they are looked up one by one, and no provider comes near it.
+    const MAX: usize = 64;
+
+    /// Take a piece's members, `type` and those that `skip` says aside.
+    pub fn take(&mut self, piece: &Value, skip: impl Fn(&str, &str) -> bool) {
+        for (key, value) in piece.members() {
+            let key = key.string().unwrap_or_default();
+            if key == "type" || skip(&key, value.raw()) {
+                continue;
+            }
+            if let Some((_, raw)) = self.0.iter_mut().find(|(known, _)| *known == key) {
+                *raw = value.raw().to_owned();
+            } else if self.0.len() < Self::MAX {
+                self.0.push((key.into_owned(), value.raw().to_owned()));
+            }
+        }
+    }
+
+    pub fn changes(&self) -> Vec<(&str, String)> {
+        self.0.iter().map(|(key, raw)| (key.as_str(), raw.clone())).collect()
+    }
 }

@@ -164,11 +164,21 @@ impl Reader {
             Frame::Data(text) => match text.trim_ascii() {
                 "" => {}
                 "[DONE]" => self.protocol.done(&mut self.turn),
-                text => match tape.parse(text) {
-                    Ok(event) => self.on_event(&event),
-                    Err(_) => self.on_malformed(text.len()),
-                },
+                text => self.on_data(text, tape),
             },
+        }
+    }
+
+    fn on_data(&mut self, text: &str, tape: &mut Tape) {
+        if let Ok(event) = tape.parse(text) {
+            return self.on_event(&event);
+        }
+        match text.split_once('\n') {
+            // A server that leaves out the blank line between events is understood by the many clients that go by lines.
+            Some((first, _)) if tape.parse(first).is_ok() => {
+                text.lines().for_each(|line| self.on_frame(Frame::Data(line), tape));
+            }
+            _ => self.on_malformed(text.len()),
         }
     }
 

@@ -1,7 +1,8 @@
 //! OpenAI Responses. A call is complete at `response.output_item.done`; the terminal events are
-//! `response.completed`, `.incomplete` and `.failed`. Everything is keyed by `output_index`: items overlap at
-//! OpenRouter, and their ids change between events at Copilot. A finished item's own JSON is the authority over
-//! its deltas, which LM Studio leaves out altogether.
+//! `response.completed`, `.incomplete` and `.failed`. Everything is keyed by `output_index` first: items overlap at
+//! OpenRouter, and their ids change between events at Copilot. llama.cpp sends no index and servers put together from
+//! Chat give several items the same one, so kind, ids and order decide what it leaves open. A finished item's own JSON
+//! is the authority over its deltas, which LM Studio leaves out altogether.
 
 use std::borrow::Cow;
 
@@ -12,12 +13,30 @@ use super::text::quoted;
 use super::turn::{BlockKind, Reason, Turn};
 use super::usage::Usage;
 
+/// `index` is its place among the items, `id` a call's `call_id`, or else the item's own.
 #[derive(Debug)]
 struct Item {
     index: u64,
+    id: String,
     block: usize,
     kind: BlockKind,
     done: bool,
+}
+
+impl Item {
+    fn is_at(&self, index: Option<u64>) -> bool {
+        index.is_none_or(|index| index == self.index)
+    }
+
+    fn is_named(&self, id: &str) -> bool {
+        !id.is_empty() && self.id == id
+    }
+
+    /// Whether it was finished, and is what an item of that id at that place is: ids change, but not those of calls.
+    fn was(&self, index: u64, kind: BlockKind, id: &str) -> bool {
+        let unnamed = kind != BlockKind::Call || id.is_empty() || self.id.is_empty();
+        self.done && self.kind == kind && (self.is_named(id) || (unnamed && self.index == index))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,57 +87,77 @@ impl Responses {
         }
     }
 
-    fn find(&self, index: u64) -> Option<usize> {
-        self.items.iter().position(|item| item.index == index)
+    /// The item that is open here: the one of that id, else the latest.
+    fn open_at(&self, index: Option<u64>, kind: BlockKind, id: &str) -> Option<usize> {
+        let fits = |item: &&Item| !item.done && item.kind == kind && item.is_at(index);
+        let at =
+            |wanted: &dyn Fn(&Item) -> bool| self.items.iter().rposition(|item| fits(&item) && wanted(item));
+        at(&|item| item.is_named(id)).or_else(|| at(&|_| true))
+    }
+
+    /// Whether this very item was finished before. Items at two places are two, whatever their ids.
+    fn is_done(&self, index: Option<u64>, kind: BlockKind, id: &str) -> bool {
+        let same = |item: &Item| item.done && item.kind == kind && item.is_at(index) && item.is_named(id);
+        self.items.iter().any(same)
     }
 
     fn delta(&mut self, kind: BlockKind, event: &Value, turn: &mut Turn) {
-        let Some((index, delta)) = event.num("output_index").zip(event.get("delta")) else { return };
+        let Some(delta) = event.get("delta").filter(|delta| delta.kind() == Kind::String) else { return };
+        let (index, id) = (event.num("output_index"), event.str("item_id").unwrap_or_default());
         // A call without its item has no name; it is opened when its item comes.
-        let at = match self.find(index) {
-            None if kind != BlockKind::Call => self.open(index, kind, turn),
-            None => return,
+        let at = match self.open_at(index, kind, &id) {
             Some(at) => at,
+            None => match index {
+                Some(at)
+                    if kind != BlockKind::Call && !self.items.iter().any(|item| item.was(at, kind, "")) =>
+                {
+                    self.open(index, &id, kind, turn)
+                }
+                _ => return,
+            },
         };
-        let Item { block, kind: opened, done, .. } = self.items[at];
-        if kind == opened && !done {
-            turn.push(block, &delta);
-        }
+        turn.push(self.items[at].block, &delta);
     }
 
     fn added(&mut self, event: &Value, turn: &mut Turn) {
-        let Some((index, item)) = event.num("output_index").zip(event.get("item")) else { return };
-        if self.find(index).is_none() {
-            let at = self.open(index, kind_of(&item), turn);
+        let Some(item) = event.get("item") else { return };
+        let (index, kind, id) = (event.num("output_index"), kind_of(&item), id_of(&item));
+        // Without an index, or where all have the same, only its id says that it is another one.
+        let same = |&at: &usize| id.is_empty() || self.items[at].id.is_empty() || self.items[at].id == id;
+        if self.open_at(index, kind, &id).filter(same).is_none() && !self.is_done(index, kind, &id) {
+            let at = self.open(index, &id, kind, turn);
             self.identify(at, &item, turn);
         }
     }
 
-    fn open(&mut self, index: u64, kind: BlockKind, turn: &mut Turn) -> usize {
-        self.items.push(Item { index, block: turn.open(kind), kind, done: false });
+    fn open(&mut self, index: Option<u64>, id: &str, kind: BlockKind, turn: &mut Turn) -> usize {
+        let index = index.unwrap_or(self.items.len() as u64);
+        self.items.push(Item { index, id: id.to_owned(), block: turn.open(kind), kind, done: false });
         self.items.len() - 1
     }
 
     fn identify(&self, at: usize, item: &Value, turn: &mut Turn) {
         if self.items[at].kind == BlockKind::Call {
-            let id = item.str("call_id").or_else(|| item.str("id")).unwrap_or_default();
-            turn.identify(self.items[at].block, &id, &item.str("name").unwrap_or_default());
+            turn.identify(self.items[at].block, &id_of(item), &item.str("name").unwrap_or_default());
         }
     }
 
     fn item_done(&mut self, event: &Value, turn: &mut Turn) {
-        if let Some((index, item)) = event.num("output_index").zip(event.get("item")) {
-            self.complete(index, &item, turn);
+        if let Some(item) = event.get("item").filter(|item| !item.is_empty()) {
+            self.complete(event.num("output_index"), &item, turn);
         }
     }
 
-    fn complete(&mut self, index: u64, item: &Value, turn: &mut Turn) {
-        let at = self.find(index).unwrap_or_else(|| self.open(index, kind_of(item), turn));
-        if std::mem::replace(&mut self.items[at].done, true) {
+    fn complete(&mut self, index: Option<u64>, item: &Value, turn: &mut Turn) {
+        let (kind, id) = (kind_of(item), id_of(item));
+        if self.is_done(index, kind, &id) {
             return;
         }
+        let at = self.open_at(index, kind, &id).unwrap_or_else(|| self.open(index, &id, kind, turn));
         self.identify(at, item, turn);
-        let Item { block, kind, .. } = self.items[at];
+        let open = &mut self.items[at];
+        (open.done, open.id) = (true, id.into_owned());
+        let block = open.block;
         match kind {
             BlockKind::Call => complete_call(block, item, turn),
             BlockKind::Opaque => turn.block_complete(block, None, Some(item.raw())),
@@ -166,18 +205,29 @@ impl Responses {
         if status == "failed" {
             return fail_with(response, turn);
         }
-        if status == "completed" {
-            // Servers that send no item events still list the items here.
-            for (index, item) in response.get("output").iter().flat_map(Value::items).enumerate() {
-                self.complete(index as u64, &item, turn);
-            }
-        }
+        self.listed(status == "completed", response, turn);
         turn.usage(&usage_of(response));
         let why = response.at(&["incomplete_details", "reason"]).and_then(|reason| reason.string());
         self.stop(status, why.as_deref(), turn);
     }
 
+    /// The items that the end lists: all, for servers that send no item events; else those that had none. What was cut
+    /// off counts as far as it was shown.
+    fn listed(&mut self, whole: bool, response: &Value, turn: &mut Turn) {
+        let told = self.items.len();
+        for (index, item) in (0..).zip(response.get("output").iter().flat_map(Value::items)) {
+            let (kind, id) = (kind_of(&item), id_of(&item));
+            let was_told = self.items[..told].iter().any(|known| known.was(index, kind, &id));
+            if !was_told && (whole || kind == BlockKind::Text) {
+                self.complete(Some(index), &item, turn);
+            }
+        }
+    }
+
     fn stop(&self, status: &str, why: Option<&str>, turn: &mut Turn) {
+        // What was shown is whole without its item's end.
+        let shown = |item: &&Item| !item.done && matches!(item.kind, BlockKind::Text | BlockKind::Reasoning);
+        self.items.iter().filter(shown).for_each(|item| turn.block_complete(item.block, None, None));
         let reason = match (status, why) {
             (_, Some("max_output_tokens")) => Reason::MaxTokens,
             (_, Some("content_filter")) => Reason::ContentFilter,
@@ -197,6 +247,10 @@ fn kind_of(item: &Value) -> BlockKind {
         Some("function_call" | "custom_tool_call") => BlockKind::Call,
         _ => BlockKind::Opaque,
     }
+}
+
+fn id_of<'t>(item: &Value<'t>) -> Cow<'t, str> {
+    item.str("call_id").or_else(|| item.str("id")).unwrap_or_default()
 }
 
 /// `status` may be `in_progress` on a complete call (programmatic calls); only `incomplete` means cut off. A custom

@@ -87,6 +87,10 @@ impl Sse {
         match field(line) {
             Field::Data(value) => self.on_data(value, on),
             Field::Comment => on(Frame::Comment),
+            Field::Error(value) => {
+                let value = String::from_utf8_lossy(value);
+                on(Frame::Data(&format!(r#"{{"error":{value}}}"#)));
+            }
             Field::Ignored => self.bare = Bare::default(),
             Field::Other => self.on_bare(line, on),
         }
@@ -120,6 +124,8 @@ impl Sse {
 
 enum Field<'l> {
     Data(&'l [u8]),
+    /// The error object of llama.cpp before 2025-09, which puts the name of the event where `data` belongs.
+    Error(&'l [u8]),
     Comment,
     Ignored,
     Other,
@@ -128,6 +134,9 @@ enum Field<'l> {
 fn field(line: &[u8]) -> Field<'_> {
     if let Some(value) = line.strip_prefix(b"data:") {
         return Field::Data(value.strip_prefix(b" ").unwrap_or(value));
+    }
+    if let Some(value) = line.strip_prefix(b"error: ").filter(|value| value.starts_with(b"{")) {
+        return Field::Error(value);
     }
     match line {
         [b':', ..] => Field::Comment,

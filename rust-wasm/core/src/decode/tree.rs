@@ -6,6 +6,9 @@ use super::text::quote_into;
 /// Longer paths are refused: writing recurses along them.
 const MAX_STEPS: usize = 64;
 
+/// More members of one object are refused: they are looked up one by one.
+const MAX_MEMBERS: usize = 1024;
+
 #[derive(Debug)]
 enum Node {
     Object(Vec<(String, Node)>),
@@ -66,10 +69,12 @@ impl Node {
         match (self, step) {
             (Node::Object(members), Step::Key(key)) => {
                 let at = members.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
-                    members.push(((*key).to_owned(), Node::Empty));
+                    if members.len() < MAX_MEMBERS {
+                        members.push(((*key).to_owned(), Node::Empty));
+                    }
                     members.len() - 1
                 });
-                Some(&mut members[at].1)
+                members.get_mut(at).filter(|(name, _)| name == key).map(|(_, node)| node)
             }
             (Node::Array(items), Step::Index(index)) => {
                 // The next one at most: a peer must not make us fill a hole.

@@ -66,7 +66,9 @@ impl Usage {
         }
         let details = usage.get("prompt_tokens_details");
         let detail = |key| details.and_then(|v: Value| v.num(key));
-        let cached = detail("cached_tokens").or_else(|| usage.num("prompt_cache_hit_tokens"));
+        let cached = detail("cached_tokens")
+            .or_else(|| usage.num("prompt_cache_hit_tokens")) // DeepSeek
+            .or_else(|| usage.num("cached_tokens")); // Kimi
         let written = detail("cache_write_tokens");
         let reasoning = usage.at(&["completion_tokens_details", "reasoning_tokens"]).and_then(|v| v.uint());
         let (output, visible) = chat_output(completion, reasoning, prompt, usage.num("total_tokens"));
