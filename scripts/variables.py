@@ -21,6 +21,7 @@ NAMES = (
     "FETCH_HOSTS",
     "FIRST_MS",
     "IDLE_MS",
+    "TOTAL_MS",
     "QUESTION_MS",
     "RETAIN_EVENTS",
     "SESSION_BYTES",

@@ -20,13 +20,14 @@ from edge.clock import Timer, now_ms
 from edge.convert import to_object, why
 from edge.hot import count_batch
 from edgeloop.events import Event, StepError, StepFailed, Timing
-from edgeloop.limiter import Lease, Limiter
+from edgeloop.limiter import Lease, Limiter, held_back
 from edgeloop.providers import Request
 from edgeloop.providers.failures import from_answer, local
 from edgeloop.providers.workers_ai import BINDING
 from edgeloop.reader import Op, StepReader, partial_blocks
 from edgeloop.state import State
 
+OK = 200
 HELD_MS = 1_000
 """A longer wait for the limiter is told as a failed attempt."""
 
@@ -75,8 +76,6 @@ class ModelCall:
     def drop(self) -> None:
         """End it and report nothing: the session is no more."""
         self._end()
-        if self._pump is not None:
-            self._pump.abort("deleted")
 
     def partial(self) -> list[dict[str, Any]]:
         """The blocks shown but not yet in the log."""
@@ -96,8 +95,7 @@ class ModelCall:
             self._lease = lease
             self._send(request, body)
         elif lease > HELD_MS:
-            error = local("rate_limit", "held back: the provider refused another call of this key")
-            self.fail_soon(error.model_copy(update={"retry_after_ms": lease}))
+            self.fail_soon(held_back(lease))
         else:
             self._timer = Timer(lease, lambda: self.start(request, body))
 
@@ -129,34 +127,31 @@ class ModelCall:
             return
         try:
             if what == "head":
-                self._head = json.loads(text)
+                self._take_head(**json.loads(text))
             else:
                 self._take_ops(json.loads(text))
         except Exception as error:  # whatever it is, the step must end and the person must hear of it
             js.console.error(f"step {self.reader.step} failed: {why(error)}")
-            self._pump.abort("failed")
             self.fail(local("unknown", why(error)))
+
+    def _take_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self._head = headers
+        if status == OK:
+            self._learn(headers, None)
 
     def _take_ops(self, ops: list[Op]) -> None:
         refused = ops[-1] if ops and ops[-1]["op"] == "refused" else None
         if refused is not None:
-            error = from_answer(refused["status"], self._head, refused["body"].encode())
+            error = from_answer(refused["status"], self._head, refused["body"].encode(), now_ms())
             self._learn(self._head, error)
             self.fail(error)
             return
-        self._learn_head()
         events = self.reader.feed(ops, count_batch)
         if self.reader.ended is not None:
             events += self._ending()
-            self._pump.abort("over")  # where the reader ended it, the peer still sends
             self._end()
         if events:
             self._report(events)
-
-    def _learn_head(self) -> None:
-        head, self._head = self._head, {}
-        if head:
-            self._learn(head, None)
 
     def _learn(self, headers: Mapping[str, str], error: StepError | None) -> None:
         if self._lease is not None:
@@ -214,6 +209,8 @@ class ModelCall:
 
     def _end(self) -> None:
         self._over = True
+        if self._pump is not None:
+            self._pump.abort("over")  # the reader may have ended it, or a stop, while the peer still sends
         if self._timer is not None:
             self._timer.clear()
         if self._lease is not None:

@@ -36,7 +36,9 @@ class Settings:
 
     first_ms: int | None
     idle_ms: int | None
-    """Bounds on the silence before a model's answer and within it; None: the provider's own (a slow local server needs more)."""
+    total_ms: int | None
+    """Bounds on the silence before a model's answer and within it, and on all of it; None: the provider's own (a slow local
+    server needs more)."""
 
     session_bytes: int
     """What a session may store."""
@@ -87,6 +89,7 @@ class Settings:
             rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
             first_ms=_number("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS"), "milliseconds"),
             idle_ms=_number("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS"), "milliseconds"),
+            total_ms=_number("EDGELOOP_TOTAL_MS", text("EDGELOOP_TOTAL_MS"), "milliseconds"),
             question_ms=_number("EDGELOOP_QUESTION_MS", text("EDGELOOP_QUESTION_MS"), "milliseconds")
             or QUESTION_MS,
             session_bytes=_number("EDGELOOP_SESSION_BYTES", text("EDGELOOP_SESSION_BYTES"), "bytes")
@@ -102,7 +105,12 @@ class Settings:
 
     def deadlines(self, own: Deadlines) -> Deadlines:
         """The provider's own deadlines, with what the deployment decides in their place."""
-        return replace(own, first_ms=self.first_ms or own.first_ms, idle_ms=self.idle_ms or own.idle_ms)
+        return replace(
+            own,
+            first_ms=self.first_ms or own.first_ms,
+            idle_ms=self.idle_ms or own.idle_ms,
+            total_ms=self.total_ms or own.total_ms,
+        )
 
     def budget(self, session: str) -> KeyBudget | None:
         """A session's way to its key's ledger; None without a cap for the key."""

@@ -9,10 +9,11 @@ Theory
 Rule 1: there is no ceiling on calls under way before a provider has refused one. Then it is half of what was under way, is halved
 again by each further wave of refusals, and grows by one per round of good answers (AIMD).
 
-Rule 2: a hint (`retry-after`) stops everyone of that key; an overloaded model stops only its own callers. A refusal without a
-hint stops the model for a doubling while. Those who waited are let go spread out, not at once.
+Rule 2: a refusal stops everyone of that key and model, and nobody else: providers count by model. It stops for as long as its
+hint (`retry-after`) says, or without one for a doubling while. Those who waited are let go spread out, not at once.
 
 Rule 3: a wave is counted once. Calls that began before the last cut were refused by the same wall; they change nothing more.
+The wall is gone when a call that began after it has ended without a refusal: some refuse inside an answer that began well.
 
 Rule 4: a bucket that the headers show empty is waited for, as long as its own refill takes, and no longer.
 """
@@ -25,9 +26,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from edgeloop.events import StepError
+from edgeloop.providers.failures import local
+from edgeloop.schedule import RETRY_AFTER_CAP_MS
 
 STOP_MAX_MS = 300_000
-"""No hint or header stops a key for longer: it is a peer's word."""
+"""No hint or header stops callers for longer: it is a peer's word."""
 BACKOFF_MS = 1_000
 BACKOFF_MAX_MS = 30_000
 POLL_MS = 100
@@ -44,13 +47,8 @@ class Lease:
     """A call under way. Give it back with `Limiter.released`, however the call ends."""
 
     began: int
-
-
-@dataclass(kw_only=True)
-class Gate:
-    """What all models of one key share: nobody passes before `stopped_until`."""
-
-    stopped_until: int = 0
+    went_well: bool = False
+    """Whether its answer has begun, and nothing in it was a refusal so far."""
 
 
 @dataclass(kw_only=True)
@@ -80,7 +78,6 @@ class Bucket:
 class Limiter:
     """The limiter of one model under one key."""
 
-    gate: Gate = field(default_factory=Gate)
     ceiling: float = math.inf
     _leases: set[Lease] = field(default_factory=lambda: set[Lease]())
     _buckets: dict[str, Bucket] = field(default_factory=lambda: dict[str, Bucket]())
@@ -97,8 +94,7 @@ class Limiter:
         """Let a call begin, or say after how many ms to ask again. `tokens` is an estimate of its uncached input."""
         self._forget(now)
         needs = [(bucket, 1 if name == "requests" else tokens) for name, bucket in self._buckets.items()]
-        stop = max(self.gate.stopped_until, self._stopped_until) - now
-        wait = max([stop, *(bucket.wait(now, need) for bucket, need in needs)])
+        wait = max([self._stopped_until - now, *(bucket.wait(now, need) for bucket, need in needs)])
         if wait > 0:
             return wait + int(jitter * max(wait / 4, POLL_MS))
         if len(self._leases) + 1 > max(1, self.ceiling):
@@ -114,8 +110,8 @@ class Limiter:
     ) -> None:
         """Learn from an answer's head (lower-case keys), or with `error` from a refusal, also one inside the stream."""
         self._buckets |= read_buckets(headers, now)
+        lease.went_well = error is None
         if error is None:
-            self._refusals = 0
             self.ceiling += 1 / self.ceiling
         elif error.cls in ("rate_limit", "overloaded"):
             self._refused(now, lease, error)
@@ -123,17 +119,19 @@ class Limiter:
     def released(self, lease: Lease) -> None:
         """The call is over. Safe to repeat."""
         self._leases.discard(lease)
+        if lease.went_well and self._is_after_the_cut(lease):
+            self._refusals = 0
+
+    def _is_after_the_cut(self, lease: Lease) -> bool:
+        return self._cut_at is None or lease.began >= self._cut_at
 
     def _refused(self, now: int, lease: Lease, error: StepError) -> None:
-        first = self._cut_at is None or lease.began >= self._cut_at
+        first = self._is_after_the_cut(lease)
         if first:
             self._refusals += 1
             self._cut_at = now
             self.ceiling = max(1.0, min(self.ceiling, len(self._leases)) / 2)
-        if error.retry_after_ms and error.cls == "rate_limit":
-            until = now + min(error.retry_after_ms, STOP_MAX_MS)
-            self.gate.stopped_until = max(self.gate.stopped_until, until)
-        elif error.retry_after_ms or first:
+        if error.retry_after_ms or first:
             own = min(BACKOFF_MS * 2 ** min(self._refusals - 1, 10), BACKOFF_MAX_MS)
             until = now + min(error.retry_after_ms or own, STOP_MAX_MS)
             self._stopped_until = max(self._stopped_until, until)
@@ -145,19 +143,24 @@ class Limiter:
         self._leases.difference_update(lost)
 
 
+def held_back(wait: int) -> StepError:
+    """A wait that is too long to be spent in silence, as a failed attempt with a hint: never one that would end the turn."""
+    hint = min(wait, RETRY_AFTER_CAP_MS)
+    error = local("rate_limit", "held back: the provider refused another call of this key and model")
+    return error.model_copy(update={"retry_after_ms": hint})
+
+
 class Limiters:
     """The limiters of an isolate, by key and model; those unused for longest are dropped beyond `LIMITERS_MAX`."""
 
     def __init__(self) -> None:
         self._limiters: OrderedDict[tuple[str, str], Limiter] = OrderedDict()
-        self._gates: dict[str, Gate] = {}
 
     def of(self, key: str, model: str) -> Limiter:
         """The limiter of a model under a key (which is only compared, never shown)."""
         known = self._limiters.get((key, model))
         if known is None:
-            known = Limiter(gate=self._gates.setdefault(key, Gate()))
-            self._limiters[key, model] = known
+            known = self._limiters[key, model] = Limiter()
             self._shrink()
         self._limiters.move_to_end((key, model))
         return known
@@ -166,9 +169,6 @@ class Limiters:
         idle = [pair for pair, limiter in self._limiters.items() if not limiter.under_way]
         for pair in idle[: max(0, len(self._limiters) - LIMITERS_MAX)]:
             del self._limiters[pair]
-        held = {key for key, _ in self._limiters}
-        for key in self._gates.keys() - held:
-            del self._gates[key]
 
 
 # --- headers --------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def read_buckets(headers: Mapping[str, str], now: int) -> dict[str, Bucket]:
     """The buckets that rate-limit headers show, by name; incomplete or unreadable ones are left out."""
     found: dict[str, dict[str, str]] = {}
     for name, value in headers.items():
-        if match := _HEADER.fullmatch(name.lower()):
+        if "ratelimit" in name.lower() and (match := _HEADER.fullmatch(name.lower())):
             bucket, part = match["a"] or match["c"], match["b"] or match["d"]
             found.setdefault(bucket, {})[part] = value
     buckets = {name: _bucket(parts, now) for name, parts in found.items()}

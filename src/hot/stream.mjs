@@ -21,7 +21,7 @@ const REFUSAL_BYTES = 64 << 10;
 const REFUSAL_MS = 10_000;
 
 /** One streamed answer. Options:
- *  `send` (takes an AbortSignal, gives the Response), `onHead` (told the headers as JSON), `dialect`, `step` and `attempt`
+ *  `send` (takes an AbortSignal, gives the Response), `onHead` (told `{status, headers}` as JSON), `dialect`, `step` and `attempt`
  *  for the frames, `live` (live.mjs), `sql` (optional), `firstMs`, `idleMs`, `totalMs` (0: none; the clock starts here).
  */
 export class Pump {
@@ -101,7 +101,7 @@ export class Pump {
     try {
       const { status, headers, body } = await send(this.#abort.signal);
       if (this.#ended) return body?.cancel().catch(() => {});
-      onHead(JSON.stringify(Object.fromEntries(headers)));
+      onHead(JSON.stringify({ status, headers: Object.fromEntries(headers) }));
       if (status !== 200) return await this.#refused(status, body);
       if (!body) return this.#endWith("truncated", "the answer has no body", { retryable: true });
       reader = new BodyReader(body);

@@ -92,7 +92,7 @@ CASES = [
          cls="invalid_request", retryable=False),
     Case(name="nothing at all", status=503, cls="overloaded", retryable=True),
     Case(name="teapot", status=418, cls="invalid_request", retryable=False),
-    Case(name="a hint that is a date", status=429, headers={"retry-after": "Sat, 21 Nov 2026 10:00:00 GMT"},
+    Case(name="a hint that is a date, but of when", status=429, headers={"retry-after": "Sat, 21 Nov 2026 10:00:00 GMT"},
          cls="rate_limit", retryable=True),
     Case(name="a hint past belief", status=429, headers={"retry-after": "1e300"},
          cls="rate_limit", retryable=True),

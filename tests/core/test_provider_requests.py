@@ -146,11 +146,12 @@ def test_foreign_and_broken_reasoning_stays_behind(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_provider_has_its_deadlines_and_dialect(name: str) -> None:
-    """The first byte may take minutes; the silence between two reads is bounded."""
+    """The first byte may take minutes; the silence between two reads is bounded, and so is the whole."""
     built = request(name, UserEntry(text="hi"))
     assert built.deadlines.first_ms == 300_000
     idle = {"anthropic": 120_000, "workers-ai": 120_000, "openai-responses": 600_000}
     assert built.deadlines.idle_ms == idle.get(name, 300_000)
+    assert built.deadlines.total_ms == 3_600_000
     assert built.dialect == {"openai": "openai-chat"}.get(name, name)
 
 

@@ -90,6 +90,14 @@ FAULTS: dict[str, Fault] = {
     "ends without its end": Fault(
         does=_after("Half a", lambda r: r.finish()), cls=("truncated",), shown="Half a"
     ),
+    "an error in place of a stream": Fault(
+        does=lambda r: r.json_error("authentication_error"), cls=("auth",), retried=False
+    ),
+    "overload in place of a stream": Fault(
+        does=lambda r: r.json_error("overloaded_error"), cls=("overloaded",)
+    ),
+    "elsewhere": Fault(does=lambda r: r.redirect(), cls=("invalid_request",), retried=False),
+    "no gzip": Fault(does=lambda r: r.not_gzip(), cls=("connection", "truncated")),
     "no stream at all": Fault(does=lambda r: r.page(), cls=("truncated", "malformed")),
     "silence": Fault(does=lambda r: r.hold(), cls=("timeout",), waits_ms=DEADLINE_MS),
     "silence in the stream": Fault(
@@ -180,7 +188,7 @@ def _check_end(outcome: Outcome) -> None:
     assert len(outcome.asked) == 1
     end = events_of(outcome.events, TurnFinished)[0]
     assert end.reason == "failed"
-    assert "scripted" in end.detail
+    assert "scripted" in end.detail or "HTTP 307" in end.detail
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

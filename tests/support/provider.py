@@ -89,8 +89,11 @@ class Reply:
             )
         self._event("content_block_stop", index=index)
 
-    def end(self, *, output: int = 5) -> None:
-        """End well, with the stop reason that what was said asks for, and so many tokens of output on the bill."""
+    def end(self, *, output: int = 5, closing: bool = True) -> None:
+        """End well, with the stop reason that what was said asks for, and so many tokens of output on the bill.
+
+        With `closing` false the body is not over yet.
+        """
         if self._dialect == "openai":
             self._chat({}, finish="tool_calls" if self._called else "stop")
             self._data({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": output}})
@@ -99,7 +102,15 @@ class Reply:
             stop = {"stop_reason": "tool_use" if self._called else "end_turn", "stop_sequence": None}
             self._event("message_delta", delta=stop, usage={"output_tokens": output})
             self._event("message_stop")
-        self._handler.write_chunk(b"")
+        if closing:
+            self._handler.write_chunk(b"")
+
+    def ping(self) -> None:
+        """Send signs of life, and nothing else, until the asker leaves."""
+        self._begin()
+        for _ in range(int(GATE_SECONDS * 10)):
+            self._handler.write_chunk(b": ping\n\n")
+            time.sleep(0.1)
 
     # --- how it goes wrong ------------------------------------------------------------------------------------------
 
@@ -142,6 +153,19 @@ class Reply:
         self._handler.answer(
             200, b"<html>Welcome to the hotel's network</html>", {"content-type": "text/html"}
         )
+
+    def json_error(self, kind: str) -> None:
+        """Answer 200 with the error as JSON in place of a stream."""
+        error = {"type": kind, "message": "scripted error"}
+        self._handler.answer(200, json.dumps({"type": "error", "error": error}).encode(), {})
+
+    def redirect(self) -> None:
+        """Point elsewhere, where nobody must go with the key."""
+        self._handler.answer(307, b"", {"location": "/v1/elsewhere"})
+
+    def not_gzip(self) -> None:
+        """Promise a compressed stream and send another."""
+        self._handler.answer(200, b"data: {}\n\n" * 9, {"content-encoding": "gzip"})
 
     def hold(self) -> None:
         """Take the request and never answer."""

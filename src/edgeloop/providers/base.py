@@ -19,11 +19,14 @@ Dialect = str
 
 @dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all (0: none)."""
+    """Bounds on a streamed answer in ms: to its first byte, between two reads, in all.
+
+    An hour is longer than any model talks at a time: it ends what sends nothing but signs of life.
+    """
 
     first_ms: int
     idle_ms: int
-    total_ms: int = 0
+    total_ms: int = 3_600_000
 
 
 @dataclass(frozen=True, kw_only=True)

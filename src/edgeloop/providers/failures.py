@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from edgeloop.events import ErrorClass, StepError
@@ -37,6 +38,10 @@ _SPENT = frozenset(
     }
 )
 _MESSAGE_CHARS = 1_000
+HINT_MAX_MS = 366 * 24 * 3_600_000
+"""A peer that says to come back in more than a year has said nothing."""
+_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
+"""As HTTP writes dates (RFC 9110, 5.6.7): today's form and the two old ones."""
 
 
 def retryable(cls: ErrorClass) -> bool:
@@ -44,8 +49,9 @@ def retryable(cls: ErrorClass) -> bool:
     return cls in _RETRYABLE
 
 
-def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> StepError:
-    """Classify an HTTP answer that is not 200. `headers` keys are lower case."""
+def from_answer(status: int, headers: Mapping[str, str], body: bytes, now: int | None = None) -> StepError:
+    """Classify an HTTP answer that is not 200. `headers` keys are lower case; `now`, in ms, is for a hint that is a date where
+    the answer does not say its own."""
     error = _error_object(body)
     code = _code(error)
     cls: ErrorClass = _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
@@ -60,7 +66,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> StepErr
         code=_clean(code) or str(status),
         message=f"HTTP {status}: {_clean(text[:_MESSAGE_CHARS])}",
         retryable=again,
-        retry_after_ms=_retry_after_ms(headers, error),
+        retry_after_ms=_header_hint_ms(headers, now) or _body_hint_ms(error),
     )
 
 
@@ -105,28 +111,49 @@ def _is_daily(error: dict[str, Any]) -> bool:
     return any("perday" in str(violation.get("quotaId", "")).lower() for violation in violations)
 
 
-def _retry_after_ms(headers: Mapping[str, str], error: dict[str, Any]) -> int | None:
-    """The hint: `retry-after-ms`, `retry-after` in seconds, or Google's RetryInfo in the body."""
-    for name, scale in (("retry-after-ms", 1.0), ("retry-after", 1000.0)):
-        hint = _number(headers.get(name, ""))
-        if hint:  # Azure sends `retry-after-ms: 0` beside a `retry-after` that means it
-            return int(hint * scale)
-    for detail in _objects(error.get("details")):
-        delay = detail.get("retryDelay")
-        hint = _number(delay[:-1]) if isinstance(delay, str) and delay.endswith("s") else None
-        if hint is not None:
-            return int(hint * 1000)
+def _header_hint_ms(headers: Mapping[str, str], now: int | None) -> int | None:
+    """`retry-after-ms`, else `retry-after`: seconds or a date. Azure sends `retry-after-ms: 0` beside one that means it."""
+    hint = headers.get("retry-after", "")
+    return _ms(headers.get("retry-after-ms", ""), 1) or _ms(hint, 1_000) or _until_ms(hint, headers, now)
+
+
+def _body_hint_ms(error: dict[str, Any]) -> int | None:
+    """Google's RetryInfo."""
+    delays = [detail.get("retryDelay") for detail in _objects(error.get("details"))]
+    hints = [_ms(delay[:-1], 1_000) for delay in delays if isinstance(delay, str) and delay.endswith("s")]
+    return next((hint for hint in hints if hint), None)
+
+
+def _until_ms(text: str, headers: Mapping[str, str], now: int | None) -> int | None:
+    """How long until a date, by the clock of the peer that named it, else by ours; None if it is past, or no date."""
+    until = _date_ms(text)
+    if until is None:
+        return None
+    answered = _date_ms(headers.get("date", "")) or now
+    return _believed(until - answered) if answered is not None else None
+
+
+def _date_ms(text: str) -> int | None:
+    for form in _DATES:
+        try:
+            return int(datetime.strptime(text.strip(), form).replace(tzinfo=UTC).timestamp()) * 1_000
+        except ValueError:
+            continue
     return None
+
+
+def _ms(text: str, scale: int) -> int | None:
+    try:
+        return _believed(float(text) * scale)
+    except ValueError:
+        return None
+
+
+def _believed(ms: float) -> int | None:
+    """A hint, if it is one: a zero, what is past and what is not a number say nothing."""
+    return int(ms) if 1 <= ms < HINT_MAX_MS else None
 
 
 def _clean(text: str) -> str:
     """JSON escapes can name lone surrogates, which no store or socket takes."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < 1e9 else None
