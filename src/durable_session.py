@@ -295,7 +295,8 @@ class DurableSession(DurableObject):
             if refused.code == "bad_log" and staging.mark == FILE:
                 await staging.remove()
             raise refused from error
-        if answer.done:
+        self._shut(staging)
+        if answer.done and staging.mark is not None:
             agent = self._begin_anew()
             answer = answer.model_copy(update={"log": agent.store.log, "head": agent.state.seq})
         return json_answer(answer.model_dump_json(exclude_none=True))
@@ -312,16 +313,22 @@ class DurableSession(DurableObject):
 
     async def _copy(self, request: Any) -> Any:
         piece = json.loads(await body_of(request, IMPORT_BYTES))
-        staging = Staging(self._raw.storage)
+        if "begin" in piece or "abort" in piece:
+            await Staging(self._raw.storage).give_way(piece)
         if "abort" not in piece:
+            staging = Staging(self._raw.storage)
             staging.copy(piece, now_ms())
-        elif staging.mark == piece["mark"]:
-            await staging.remove()
+            self._shut(staging)
         if "finish" not in piece:
             return json_answer("{}")
         agent = self._begin_anew()
         forked = Forked(agent=agent.name, log=agent.store.log, head=agent.state.seq)
         return json_answer(forked.model_dump_json())
+
+    def _shut(self, staging: Staging) -> None:
+        """Let nothing stay open that was here before the copy began: it would answer, and record into the copy's log."""
+        if staging.mark is not None and self._opened is not None:
+            self._forget("another session is being copied in")
 
     def _begin_anew(self) -> Agent:
         """Open the session that has just become whole: what it owes a person is done now."""

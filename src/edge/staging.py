@@ -49,6 +49,11 @@ class Staging:
         """Whether nothing was ever recorded here."""
         return not self._store.exec("SELECT 1 FROM log LIMIT 1")
 
+    async def give_way(self, piece: dict[str, Any]) -> None:
+        """Remove the fork under way if a piece ends it: its source gives up, or another begins (a source may be dead)."""
+        if self.mark not in (None, FILE) and ("begin" in piece or self.mark == piece["mark"]):
+            await self.remove()
+
     async def remove(self) -> None:
         """Leave nothing behind."""
         await self._store.delete()

@@ -22,6 +22,8 @@ from tests.support.edge import TOKEN, Client, Door, Tool, events_of, kinds
 from tests.support.provider import Reply, Script, ScriptedProvider
 
 LOOK = Tool(name="look", run=lambda arguments: f"seen {arguments['at']}")
+PIECE_CHARS = 1 << 20
+"""What a fork sends at a time."""
 ROWS_BESIDE_THE_LOG = 12
 """What a copy writes but for its log: marks and names, a snapshot, packed ids, notes, the alarm."""
 
@@ -35,6 +37,14 @@ def looks(reply: Reply) -> None:
 
 def well(reply: Reply) -> None:
     reply.text("All ", "well.")
+    reply.end()
+
+
+def waits_for(reply: Reply, gate: threading.Event) -> None:
+    with reply.block() as piece:
+        piece("Well, ")
+        reply.wait(gate)
+        piece("late.")
     reply.end()
 
 
@@ -195,6 +205,26 @@ async def test_a_session_moves_as_a_file_and_goes_on(provider: ScriptedProvider,
     assert again.read_bytes().split(b"\n")[1:-2] == file.read_bytes().split(b"\n")[1:-2]
 
 
+async def test_a_file_sent_again_leaves_the_session_at_its_work(
+    provider: ScriptedProvider, door: Door, tmp_path: Path
+):
+    """The answer to an import was lost, and the session has gone on: whoever sends the file again learns that it is there."""
+    await talked(provider, door)
+    file = tmp_path / "session.jsonl"
+    await written(door, file)
+    moved = beside(door, "moved")
+    done = await read(moved, file)
+    gate = threading.Event()
+    provider.script(moved.agent, lambda reply: waits_for(reply, gate))
+    async with Client(door=moved, tools=(LOOK,)) as client:
+        await client.say("more", id="m3")
+        await client.until(lambda: "Well, " in client.shown())
+        assert await read(moved, file) == done | {"lines": 1}
+        gate.set()
+        await client.until_idle(3)
+    assert kinds(await moved.events()).count("step_failed") == 0
+
+
 async def test_the_commands(provider: ScriptedProvider, door: Door, tmp_path: Path):
     """`edgeloop events export`, `events import` and `fork` do what their words say; what goes wrong is told in a line."""
     log = await talked(provider, door)
@@ -227,12 +257,13 @@ async def test_the_commands(provider: ScriptedProvider, door: Door, tmp_path: Pa
 
 
 async def test_a_file_is_seen_only_when_it_is_whole(provider: ScriptedProvider, door: Door, tmp_path: Path):
-    """In between the agent refuses everything; a piece sent twice or from elsewhere changes nothing; the rest makes it whole."""
+    """In between the agent, open before or not, refuses all; a piece sent twice changes nothing; the rest makes it whole."""
     log = await talked(provider, door)
     file = tmp_path / "session.jsonl"
     await written(door, file)
     lines = file.read_bytes().splitlines(keepends=True)
     to = beside(door, "to")
+    assert (await to.state()).head == 0
 
     async def send(line: int, *sent: bytes) -> dict[str, Any]:
         answer = await to.request("POST", f"/import?line={line}", content=b"".join(sent))
@@ -300,8 +331,23 @@ async def test_a_long_session_is_copied_in_few_rows(door: Door, tmp_path: Path):
     assert (await fork.post("other", id="m8")).status_code == 409
 
 
-def long_file(path: Path, *, turns: int) -> int:
-    """A session of that many turns, as a file; how many events it has."""
+async def test_a_long_fork_lets_others_go_on(door: Door, tmp_path: Path):
+    """Between its pieces of a megabyte everybody else is answered."""
+    file = tmp_path / "long.jsonl"
+    long_file(file, turns=100, words=20_000)
+    await read(door, file)
+    answers = 0
+    forking = asyncio.create_task(forked(door, beside(door, "fork")))
+    async with httpx.AsyncClient() as http:
+        while not forking.done():
+            await http.get(f"{door.url}/healthz")
+            answers += 1
+    assert forking.result().status_code == 201
+    assert answers >= file.stat().st_size / PIECE_CHARS / 2
+
+
+def long_file(path: Path, *, turns: int, words: int = 40) -> int:
+    """A session of that many turns, each with an answer of that many words, as a file; how many events it has."""
     said: list[dict[str, Any]] = [
         {"kind": "config_changed", "provider": "anthropic", "model": "m", "system": "s"}
     ]
@@ -309,7 +355,7 @@ def long_file(path: Path, *, turns: int) -> int:
         said += [
             {"kind": "user_message_received", "id": f"m{turn}", "text": f"hello {turn}", "tokens": 2},
             {"kind": "step_started", "step": turn + 1, "attempt": 1},
-            {"kind": "block_finished", "step": turn + 1, "block": 0, "type": "text", "text": "well " * 40},
+            {"kind": "block_finished", "step": turn + 1, "block": 0, "type": "text", "text": "well " * words},
             {
                 "kind": "step_finished",
                 "step": turn + 1,
@@ -333,15 +379,7 @@ def long_file(path: Path, *, turns: int) -> int:
 async def test_deleting_leaves_nothing(provider: ScriptedProvider, door: Door):
     """Deleted in mid-stream: its sockets close, the late answer of the model writes nothing, and the name begins a new log."""
     gate = threading.Event()
-
-    def slow(reply: Reply) -> None:
-        with reply.block() as piece:
-            piece("Well, ")
-            reply.wait(gate)
-            piece("late.")
-        reply.end()
-
-    await talked(provider, door, slow)
+    await talked(provider, door, lambda reply: waits_for(reply, gate))
     old, _ = await door.log()
     async with Client(door=door, tools=(LOOK,)) as client:
         await client.say("more", id="m3")
