@@ -3,7 +3,6 @@
 What is read is at most about a row at a time, whatever the log's length; only the end of a cut log is understood.
 """
 
-import asyncio
 import json
 import secrets
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from edge.agent import Agent
-from edge.clock import now_ms
+from edge.clock import breathe, now_ms
 from edge.convert import to_object
 from edge.staging import rest
 from edge.store import PAGE_EVENTS, Store
@@ -76,6 +75,7 @@ async def fork(agent: Agent, target: Any, command: Fork) -> str:
         await send(begin=True)
         for rows in _pieces(_rows(agent, last, ended)):
             await send(rows=rows)
+            await breathe()
         return await send(finish=finish)
     except Exception:
         await send(abort=True)
@@ -118,7 +118,7 @@ async def _state_at(agent: Agent, last: int) -> State:
     while session.state.seq < last:
         events = agent.store.page(session.state.seq, min(PAGE_EVENTS, last - session.state.seq))
         session = Session.replay(session.state, events)
-        await asyncio.sleep(0)  # the other sessions of this isolate have streams to carry
+        await breathe()
         _check(agent, base)
     return session.state
 
