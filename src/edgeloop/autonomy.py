@@ -107,14 +107,36 @@ def check_rules(rules: tuple[Rule, ...]) -> None:
 
 def _faults(rule: Rule) -> Iterator[tuple[str, str]]:
     path, command, host = rule.path, rule.command, rule.host
+    if not re.fullmatch(r"[A-Za-z0-9_*?-]+", rule.tool):
+        yield (
+            "tool",
+            "a tool's name, or a glob with * and ? on it; what it is called with is for path, command and host",
+        )
     if path is not None and path != "." and set(path.split("/")) & {"", ".", ".."}:
         yield "path", "a glob below the agent's directory, like src/**"
+    if path is not None and re.match(_ELSEWHERE, path):
+        yield "path", "a glob below the agent's directory: nothing else is ever matched"
+    if path is not None and re.search(r"[\[\]{}]|\\", re.sub(r"\\[][{}*?]", "", path)):
+        yield (
+            "path",
+            "a glob of *, ** and ?; a rule for each choice, and a backslash only before one of *?[]{} itself",
+        )
     if command is not None and plain_words(command) is None:
         yield "command", "the first words of one command, without shell syntax"
-    if host is not None and not re.fullmatch(r"[A-Za-z0-9.:*?_-]*[A-Za-z0-9*?]", host):
-        yield "host", "a host's name alone (no scheme, port or path), IDN as xn--"
+    if host is not None and not _can_match(host.lower()):
+        yield (
+            "host",
+            "a host's name or address alone, as it is usually written (no scheme, port or path), IDN as xn--",
+        )
     if rule.exact and command is None:
         yield "exact", "a command beside it"
+
+
+def _can_match(host: str) -> bool:
+    """Whether a pattern can be a host's: names and addresses are matched in one form each (`_host`)."""
+    if "*" in host or "?" in host:
+        return re.fullmatch(r"[a-z0-9.*?_-]*[a-z0-9*?]|[0-9a-f]*:[0-9a-f:.*?]*", host) is not None
+    return (_address(host) if ":" in host else _name(host)) == host
 
 
 def parse_mode(text: str) -> Mode:
@@ -226,6 +248,8 @@ def _kind_matches(rule: Rule, kind: Touched, value: str | None, sure: bool) -> b
 # --- paths ----------------------------------------------------------------------------------------------------------
 
 PATH_MAX = 4_096
+_ELSEWHERE = r"[/~]|[A-Za-z]:"
+"""How a path begins that is not relative to the agent's directory."""
 
 
 def _path_matches(pattern: str, path: str, sure: bool) -> bool:
@@ -234,14 +258,20 @@ def _path_matches(pattern: str, path: str, sure: bool) -> bool:
         return not sure
     if sure:
         return glob_matches(pattern, inside)
-    # A file system may ignore case and composition; and who names a directory may mean all that is in it.
+    # A file system may ignore case, composition and what is invisible; a call on a directory may mean all that is in it.
     pattern, inside = _fold(pattern), _fold(inside)
-    return glob_matches(pattern, inside) or glob_matches(pattern, f"{inside}/")
+    if glob_matches(pattern, inside) or glob_matches(pattern, f"{inside}/"):
+        return True
+    is_name = not set(pattern.rpartition("/")[2]) & {
+        "*",
+        "?",
+    }  # of a file, or of a directory with all that is in it
+    return is_name and glob_matches(f"{pattern}/**", inside)
 
 
 def _inside(path: str) -> str | None:
     """The path relative to the agent's directory, normalised; None if it leaves it or cannot be a path."""
-    if not path or len(path) > PATH_MAX or re.match(r"[/~]|[A-Za-z]:", path):
+    if not path or len(path) > PATH_MAX or re.match(_ELSEWHERE, path):
         return None
     if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", path):
         return None
@@ -250,7 +280,10 @@ def _inside(path: str) -> str | None:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return (
+        folded if folded.isascii() else "".join(char for char in folded if unicodedata.category(char) != "Cf")
+    )
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -287,6 +320,8 @@ def _host(url: str) -> str | None:
 
 
 def _address(host: str) -> str | None:
+    if "%" in host:  # a zone: the same address by another text
+        return None
     try:
         address = IPv6Address(host)
     except AddressValueError:

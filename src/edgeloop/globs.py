@@ -78,7 +78,7 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 def glob_escape(text: str) -> str:
     """The pattern that matches just this text."""
-    return "".join(f"\\{char}" if char in "*?\\" else char for char in text)
+    return "".join(f"\\{char}" if char in "*?[]{}\\" else char for char in text)
 
 
 @lru_cache(maxsize=512)

@@ -7,19 +7,29 @@ tricks, it is no prison. Knows no rules.
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 LINE_MAX = 20_000
-_NESTED_MAX = 16
+_READ_MAX = 3 * LINE_MAX
+"""Characters read to judge one line, with all that is nested in it: a line can be made to hold itself again and again."""
 _DEPTH_MAX = 3
 
-_WRAPPERS = frozenset(
-    "! . { builtin busybox chroot command coproc do doas elif else env eval exec find if ionice nice nohup parallel runuser "
-    "script setsid sudo source ssh stdbuf strace su then time timeout unbuffer until watch while xargs "
-    "sh bash dash fish ksh zsh".split()
+_SHELLS = frozenset("sh ash bash csh dash fish ksh mksh rbash tcsh zsh".split())
+_APPENDERS = frozenset("xargs parallel".split())
+"""They put words behind the command's own that the line does not show."""
+_OTHERS = (
+    "! . { alias at batch builtin busybox chroot chrt command coproc do doas elif else env eval exec fakeroot find "
+    "firejail flock function if ionice nice nohup nsenter pkexec runuser script setpriv setsid sg source ssh stdbuf "
+    "strace su sudo systemd-run taskset then time timeout trap unbuffer unshare until watch while"
 )
+_WRAPPERS = _SHELLS | _APPENDERS | frozenset(_OTHERS.split())
 """Words after which another command may begin."""
 _ASSIGNMENT = re.compile(r"\w+\+?=")
 _NESTED = re.compile(r"\$\(|`|[<>]\(")
+_GLUED = re.compile(r"-\w|[\w-]+=")
+"""What may stand right before a script in its word: `-cmake`, `--command=make`, `m=make`."""
+_BARE = re.compile(r"[\w@%+=:,./^-]+", re.ASCII)
+_SHORT = re.compile(r"-[a-z0-9]{1,4}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +48,12 @@ class _Line:
     at: int = 0
     commands: list[list[Word]] = field(default_factory=lambda: [list[Word]()])
     plain: bool = True
+    said: list[str] = field(default_factory=lambda: list[str]())
+    """What is given to a command's input in place (`<<< words`)."""
     _word: str | None = None
     _open: bool = False
-    _target: bool = False
-    """Whether the next word is where a redirection goes."""
+    _target: str = ""
+    """The redirection whose target the next word is."""
 
     def read(self) -> "_Line":
         while self.at < len(self.text):
@@ -67,6 +79,8 @@ class _Line:
                 self._redirection()
             case ";" | "&" | "|" | "\n" | "\r" | "(" | ")":
                 self._end_command()
+            case _ if bare := _BARE.match(self.text, self.at):
+                self._add(bare.group(), len(bare.group()))
             case _:
                 self.plain &= char not in "#!*?[]{}~" and char.isprintable()
                 self._open |= char in "*?[{~"
@@ -109,20 +123,23 @@ class _Line:
         if self._word is not None and self._word.isdigit():
             self._word = None  # the number of a file descriptor
         self._end_word()
+        begun = self.at
         while self.text[self.at : self.at + 1] in ("<", ">", "&", "|"):
             self.at += 1
-        self._target = True
+        self._target = self.text[begun : self.at]
 
     def _end_word(self) -> None:
         if self._word is not None:
             if not self._target:
                 self.commands[-1].append(Word(text=self._word, open=self._open))
-            self._target = False
+            elif self._target == "<<<":
+                self.said.append(self._word)
+            self._target = ""
         self._word, self._open = None, False
 
     def _end_command(self) -> None:
         self._end_word()
-        self.plain, self._target = False, False
+        self.plain, self._target = False, ""
         self.commands.append([])
         self.at += 1
 
@@ -137,52 +154,98 @@ def _balanced(text: str) -> int:
     return len(text)
 
 
-def plain_words(line: str) -> list[str] | None:
-    """The words of a line that is one plain command: no expansion, no redirection, no second command; None for all others."""
-    if len(line) > LINE_MAX:
-        return None
+@lru_cache(maxsize=4)  # one line is asked about by every rule; few, as a hostile one weighs a megabyte
+def _plain(line: str) -> list[str] | None:
     read = _Line(text=line).read()
     words = [word.text for word in read.commands[0]]
     return words if read.plain and words else None
 
 
+def plain_words(line: str) -> list[str] | None:
+    """The words of a line that is one plain command: no expansion, no redirection, no second command; None for all others."""
+    return None if len(line) > LINE_MAX else _plain(line)
+
+
 def may_run(line: str, wanted: list[str]) -> bool:
-    """Whether the line might run a command that begins with these words, options between them or not."""
-    return len(line) > LINE_MAX or _may_run(line.replace("\\\n", ""), wanted, 0)
+    """Whether the line might run a command that begins with these words, options between them or not.
+
+    Options among the wanted words may stand anywhere behind the command, short ones in any order and apart.
+    """
+    runs = None if len(line) > LINE_MAX else _runs(line.replace("\\\n", ""))
+    return runs is None or any(_begins(words, starts, wanted) for words, starts in runs)
 
 
-def _may_run(line: str, wanted: list[str], depth: int) -> bool:
-    nested = [match.end() for match in _NESTED.finditer(line)]
-    if depth > _DEPTH_MAX or len(nested) > _NESTED_MAX:
-        return True
-    lines = [line, *(line[start:] for start in nested)]
-    commands = [words for one in lines for words in _Line(text=one).read().commands]
-    return any(_command_may_run(words, wanted, depth) for words in commands)
+_Run = tuple[list[Word], int]
+"""Words that may be run, and how many of the first of them may begin the command."""
 
 
-def _command_may_run(words: list[Word], wanted: list[str], depth: int) -> bool:
-    while words and _ASSIGNMENT.match(words[0].text):
-        words = words[1:]
-    if _begins(words, wanted):
-        return True
-    if not words or _name(words[0].text) not in _WRAPPERS:
+@lru_cache(maxsize=4)
+def _runs(line: str) -> list[_Run] | None:
+    """All that a line may run; None where it cannot be told: too much to read, or a shell that is handed a script."""
+    runs, todo, left = list[_Run](), [(line, 0)], _READ_MAX
+    while todo:
+        text, depth = todo.pop()
+        for start in (0, *(match.end() for match in _NESTED.finditer(text))):
+            left -= len(text) - start
+            if left < 0 or depth > _DEPTH_MAX:
+                return None
+            read = _Line(text=text[start:]).read()
+            todo += [(said, depth + 1) for said in read.said]
+            for words in map(_without_assignments, read.commands):
+                if not words or _name(words[0].text) not in _WRAPPERS:
+                    runs.append((words, 1))
+                    continue
+                if "<<" not in text and (_reads_script(words) or _reads_script(words[1:])):
+                    return None
+                todo += [(script, depth + 1) for word in words[1:] for script in _scripts(word.text)]
+                appends = any(_name(word.text) in _APPENDERS for word in words)
+                runs.append(([*words, Word(text="", open=True)] if appends else words, len(words)))
+    return runs
+
+
+def _without_assignments(words: list[Word]) -> list[Word]:
+    first = next((place for place, word in enumerate(words) if not _ASSIGNMENT.match(word.text)), len(words))
+    return words[first:]
+
+
+def _reads_script(words: list[Word]) -> bool:
+    """Whether they are a shell that reads what it is to run from its input."""
+    if not words or _name(words[0].text) not in _SHELLS:
         return False
-    return any(_begins(words[start:], wanted) for start in range(1, len(words))) or any(
-        _may_run(word.text, wanted, depth + 1) for word in words[1:] if re.search(r"\s", word.text)
-    )
+    options = [word.text for word in words[1:] if word.text.startswith("-")]
+    return len(options) == len(words) - 1 or "-s" in options
 
 
-def _begins(words: list[Word], wanted: list[str]) -> bool:
+def _scripts(text: str) -> list[str]:
+    """The lines that a word behind a wrapper may be."""
+    if not re.search(r"\s", text):
+        return []
+    glued = _GLUED.match(text)
+    return [text, text[glued.end() :]] if glued else [text]
+
+
+def _begins(words: list[Word], starts: int, wanted: list[str]) -> bool:
     """Whether the words may begin with the wanted ones. All places in the words that may have been reached are kept."""
-    places = {0}
+    places = set(range(starts))
     for number, want in enumerate(wanted):
         places = _past_options(words, places) if number else places
         here = {place for place in places if place < len(words)}
         if any(words[place].open for place in here):
             return True
-        same = _name if number == 0 else str.casefold
-        places = {place + 1 for place in here if same(words[place].text) == same(want)}
+        if number and want.startswith("-"):
+            places = here if _has_option(words[min(here, default=0) :], want.casefold()) else set[int]()
+        else:
+            same = _name if number == 0 else str.casefold
+            places = {place + 1 for place in here if same(words[place].text) == same(want)}
     return bool(places)
+
+
+def _has_option(words: list[Word], want: str) -> bool:
+    texts = [word.text.casefold() for word in words]
+    letters = {letter for text in texts if _SHORT.fullmatch(text) for letter in text}
+    return any(text == want or text.startswith(f"{want}=") for text in texts) or (
+        _SHORT.fullmatch(want) is not None and set(want) <= letters
+    )
 
 
 def _past_options(words: list[Word], places: set[int]) -> set[int]:

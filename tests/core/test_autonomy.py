@@ -173,13 +173,17 @@ CASES = [
     Case(name="path", spec=WRITE, pattern={"path": "src/**"},
          covered=["src/a", "src/x/y.py", "./src/a", "src//a", "src/../src/a", "a/../src/b"],
          caught=["../x", "a/../../x", "/etc/passwd", "/src/a", "src/\0", "..\\x", "src\\a", "~/src/a", "C:/src/a", "", "src/\n",
-                 "src/\ud800", "x" * 5_000, "SRC/a", "src", *NO_TEXT],
+                 "src/\ud800", "x" * 5_000, "SRC/a", "src", "sr\u200cc/a", "\ufeffsrc/a", "\uff53rc/a", *NO_TEXT],
          other=["srcs/a", "a/src/b", "src/../b", "s"]),
     Case(name="every file of a kind", spec=WRITE, pattern={"path": "**/*.py"},
          covered=["a.py", "src/a.py", "a/b/c.py", "x/.py"], caught=["../a.py", "/a.py", "a.PY"],
          other=["a.pyc", "a.py/x", "py"]),
+    Case(name="files right in a directory", spec=WRITE, pattern={"path": "src/*"}, covered=["src/a"], caught=["SRC/a"],
+         other=["src/a/b", "a/src/b"]),
     Case(name="one file", spec=WRITE, pattern={"path": ".env"}, covered=[".env", "./.env", "x/../.env", ".env/"],
          caught=[".ENV", "x/../../y/.env"], other=["x/.env", ".env2"]),
+    Case(name="a directory by its name", spec=WRITE, pattern={"path": "secrets"}, covered=["secrets", "secrets/"],
+         caught=["secrets/a", "secrets/a/b", "Secrets/a"], other=["secrets2/a", "a/secrets", "a/secrets/b"]),
     Case(name="the directory itself", spec=READ, pattern={"path": "."}, covered=[".", "./", "a/.."], other=["a", "./a"]),
     Case(name="composed letters", spec=WRITE, pattern={"path": "caf\u00e9"}, covered=["caf\u00e9"],
          caught=["cafe\u0301", "CAF\u00c9"], other=["cafe"]),
@@ -201,7 +205,7 @@ CASES = [
          caught=["http://127.1", "http://0177.0.0.1", "http://0x7f000001", "http://2130706433"],
          other=["http://127.0.0.2", "http://[::1]", "http://localhost"]),
     Case(name="a longer address", spec=FETCH, pattern={"host": "::1"}, covered=["http://[::1]:8080/", "http://[0:0:0:0:0:0:0:1]/"],
-         caught=["http://[::1", "http://[v1.x]/"], other=["http://[::2]/"]),
+         caught=["http://[::1", "http://[v1.x]/", "http://[::1%25lo]/", "http://[::1%lo]/"], other=["http://[::2]/"]),
     Case(name="one of two kinds", spec=RUN_IN, pattern={"path": "**"}, caught=["ls", "src"]),
     Case(name="both kinds", spec=RUN_IN, pattern={"path": "l*", "command": "ls"}, covered=["ls"], caught=["ls; x"], other=["x"]),
 ]  # fmt: skip
@@ -361,8 +365,13 @@ REFUSED: list[tuple[Any, str]] = [
         ([{"verdict": "deny", "command": "rm 'x"}], "0.command"),
         ([{"verdict": "deny", "command": "rm | sh"}], "0.command"),
         ([{"verdict": "allow", "exact": True}], "0.exact"),
-        *[([{"verdict": "deny", "path": p}], "0.path") for p in ("/etc/**", "./a", "a/../b", "..", "a//b", "secrets/", "")],
-        *[([{"verdict": "deny", "host": h}], "0.host") for h in ("http://a", "a/b", "a b", "u@a", "bücher.de", "a.", "")],
+        *[([{"verdict": "deny", "tool": t}], "0.tool") for t in ("run_command ", "Bash(git *)", "{a,b}", "a|b", "a.b", "")],
+        *[([{"verdict": "deny", "path": p}], "0.path") for p in ("/etc/**", "./a", "a/../b", "..", "a//b", "secrets/", "",
+          "~/.ssh/**", "~", "C:/x", "*.{key,pem}", "[ab]/**", "a\\b", "secrets\\\\**", "a\\")],
+        *[([{"verdict": "deny", "host": h}], "0.host") for h in ("http://a", "a/b", "a b", "u@a", "bücher.de", "a.", "",
+          "a.b:80",
+          "*:80", "*.b:80", "127.0.0.1:80", "a..b", "127.1", "0x7f.0.0.1", "2130706433", "[::1]", "0:0:0:0:0:0:0:1",
+          "::ffff:1.2.3.4",          "fe80::1%eth0", "a:80")],
         ([{"verdict": "deny"}] * (MAX_RULES + 1), "257 rules"),
 ]  # fmt: skip
 
@@ -373,6 +382,28 @@ def test_rules_that_cannot_be_meant_are_refused(rules: Any, names: str) -> None:
     with pytest.raises(Refused) as caught:
         parse_rules(rules if isinstance(rules, str) else json.dumps(rules))
     assert names in caught.value.message
+
+
+def test_every_pattern_that_can_match_is_taken() -> None:
+    """Names, addresses and globs in the form that calls are matched in, and brackets that are meant as such."""
+    for host in (
+        "a",
+        "A.example",
+        "a_b.c-d",
+        "*",
+        "*.example.com",
+        "a?",
+        "127.0.0.1",
+        "127.*",
+        "::1",
+        "FE80::1",
+        "fe80:*",
+        "2001:db8::?",
+    ):
+        check_rules((deny(host=host),))
+    for path in (".", "**", "a b/*.py", "app/\\[id\\]/**", "\\{x\\}", "\\*", "x~", "ab:c"):
+        check_rules((deny(path=path),))
+    assert verdict(WRITE, "app/[id]/page.tsx", deny(path="app/\\[id\\]/**"), mode="auto") == "deny"
 
 
 @pytest.mark.parametrize("name", ["", "yolo", "Plan", "ask "])

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,10 @@ PUSH = [
     "sh -c 'sh -c \"git push\"'", "ssh host 'git push'", "xargs git push", "find . -exec git push {} +", "timeout 5 git push",
     "nice -n 5 git push", "exec git push", "time git push", "$g push", "${x} push", "git $x", "$x", "`echo git` push",
     "$(echo git) push", "g?t push", "g*", "{git,push}", "~/git push", "git 'push", 'git "push', "git pus'h", "x; git push #",
+    "echo git push | sh", "printf 'git push' | bash -x", "bash -s x < y", "curl x | sudo sh", "sh <<< 'git push'", "sh", "sh -",
+    "sh <<EOF\ngit push\nEOF", "echo push | xargs git", "ls | sudo xargs -0 git", "flock f git push", "trap 'git push' EXIT",
+    "env '-Sgit push'", "su -c'git push'", "su --command='git push'", "alias g='git push'; g", "function f { git push; }; f",
+    "systemd-run git push", "csh -c 'git push'", "pkexec git push", "setsid nohup git push &", "a &&\ngit push",
     "\tgit\tpush\t", "a $(b $(git push))", "echo $(git push", "a" * (LINE_MAX + 1), "`" * 40, nested("git status", 5),
 ]  # fmt: skip
 
@@ -80,12 +85,53 @@ def test_may_run(line: str) -> None:
     [
         "", "git", "push", "git status", "git stash push", "git pushy", "gitx push", "echo git push", "git commit -m 'git push'",
         "grep 'git push' file", "echo git; echo push", "ls | grep push", "git log > push", "npm run push", "echo $HOME",
-        "rm -rf $x", "ls *.py", "cat git/push",
+        "rm -rf $x", "ls *.py", "cat git/push", "echo bash", "which zsh", "command -v bash", "ls | xargs wc -l", "bash build.sh",
+        "bash <<EOF\ngit status\nEOF", "cat > f <<'EOF'\nhello\nEOF", "sh -c 'git status'", "FOO=1", "echo xargs",
+        "<<<'git status' cat",
     ],
 )  # fmt: skip
 def test_may_not_run(line: str) -> None:
     """What merely speaks of it is let be: a rule that cries wolf is turned off."""
     assert not may_run(line, ["git", "push"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "yes", "no"),
+    [
+        ("rm -rf", ["rm -rf /", "rm -fr /", "rm -r -f /", "rm -f x -r", "rm / -rf", "rm -Rf /", "rm -rfv /", "sudo rm -f -r /"],
+         ["rm -r /", "rm -f /", "rm x", "echo -rf rm", "rm --rf"]),
+        ("git push --force", ["git push --force", "git push origin x --force", "git -C d push o --force", "git push --force=x"],
+         ["git push", "git push --force-with-lease", "git --force", "git stash push --force"]),
+        ("git push -f", ["git push -f", "git push o x -f", "git push -uf o"], ["git push -u o", "git push --f"]),
+        ("find -delete", ["find . -name x -delete"], ["find . -type l -name d -size t"]),
+        ("rm -rf /", ["rm -rf /", "rm -r -f /", "rm / -rf"], ["rm -rf x", "rm x -rf"]),
+    ],
+)  # fmt: skip
+def test_options_may_stand_anywhere(wanted: str, yes: list[str], no: list[str]) -> None:
+    """Most commands take their options in any order, short ones in one word or many."""
+    for line in yes:
+        assert may_run(line, wanted.split()), line
+    for line in no:
+        assert not may_run(line, wanted.split()), line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sudo " + "git -a " * 2_800,
+        "sudo " + "git " * 4_900,
+        "$(" * 9_000,
+        "sh -c '" + '$(sh -c "' * 900 + "'",
+        "sudo 'a b' " * 1_800,
+        "$(" * 15 + "sudo 'a `b' " * 1_500,
+    ],
+)
+def test_no_line_takes_long(line: str) -> None:
+    """Reading is bounded, and shared by all rules: a line made for it took seconds for each of them."""
+    begun = time.process_time()
+    for rule in range(50):
+        may_run(line, ["git", f"push{rule}"])
+    assert time.process_time() - begun < 5
 
 
 ODD = st.text("ab '\"\\$`;&|<>(){}*?~#!\n\t=", max_size=12)
@@ -145,6 +191,9 @@ PIECES = st.lists(
             ">c",
             "<",
             "=",
+            "eval ",
+            "trap ",
+            " EXIT",
         ]
     ),
     max_size=8,

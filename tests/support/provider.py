@@ -175,15 +175,14 @@ class Reply:
     def in_one_piece(self) -> Generator[None]:
         """Send what is said meanwhile in one chunk, so that it comes in one read; the end of the body after it."""
         self._begin()
-        pieces, write = list[bytes](), self._handler.write_chunk
-        self._handler.write_chunk = pieces.append
+        pieces = self._handler.gathered = list[bytes]()
         try:
             yield
         finally:
-            self._handler.write_chunk = write
-        write(b"".join(pieces))
+            self._handler.gathered = None
+        self._handler.write_chunk(b"".join(pieces))
         if pieces[-1] == b"":
-            write(b"")
+            self._handler.write_chunk(b"")
 
     def wait(self, gate: threading.Event) -> None:
         """Go on when the test says so."""
@@ -289,6 +288,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    gathered: list[bytes] | None = None
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
@@ -343,6 +343,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def write_chunk(self, data: bytes) -> None:
         """Send one chunk; an empty one ends the body."""
+        if self.gathered is not None:
+            self.gathered.append(data)
+            return
         try:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         except OSError as error:
