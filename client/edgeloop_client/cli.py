@@ -189,15 +189,24 @@ def decode(
     dialect: Annotated[str, typer.Option(help="The API it was recorded from.")],
     file: Annotated[str, typer.Argument(help="A recorded stream; - is standard input.")] = "-",
 ) -> None:
-    """Decode a recorded model stream into operations, one JSON object a line; how it ended is the last of them."""
-    from edgeloop_client.decode import decode_file
+    """Decode a recorded model stream into operations, one JSON object a line; how it ended is the last of them.
 
+    Exits 1 if nothing in it is of that dialect.
+    """
+    from edgeloop_client.decode import DIALECTS, decode_file
+
+    if dialect not in DIALECTS:
+        raise typer.BadParameter(f"{dialect!r} is none of {', '.join(DIALECTS)}", param_hint="--dialect")
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(encoding="utf-8")  # JSON is, whatever the terminal
     try:
-        decode_file(file, dialect, sys.stdout)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--dialect") from error
+        understood = decode_file(file, dialect, sys.stdout)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from error
+    if not understood:
+        _die(f"nothing in {file} is of the dialect {dialect}", f"is it another of {', '.join(DIALECTS)}?", 1)
 
 
 rules_app = typer.Typer(help="See what rules say to a call, without an edge.", no_args_is_help=True)

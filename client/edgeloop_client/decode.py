@@ -71,16 +71,31 @@ class Decoder:
         return json.loads(self._door.call_bytes("decode_partial", b"", self._key, int(open_only)))
 
 
-def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> None:
+def decode_file(source: str, dialect: str, out: TextIO, *, stdin: BinaryIO | None = None) -> bool:
     """Write the operations of a recorded stream to `out` as JSON lines; `source` is a path, or `-` for standard input.
+
+    Returns:
+        Whether anything in it was of that dialect, be it an error.
 
     Raises:
         ValueError: `dialect` is unknown.
         OSError: the file cannot be read.
     """
     with Decoder(dialect) as decoder:
+        understood = False
         for op in _decode(decoder, source, stdin or sys.stdin.buffer):
             out.write(json.dumps(op, ensure_ascii=False) + "\n")
+            understood = understood or _says_something(op)
+    return understood
+
+
+def _says_something(op: Op) -> bool:
+    """Whether it can only come of the dialect: what any bytes give is a nameless start, and an end that never came."""
+    if op["op"] == "start":
+        return bool(op["response_id"] or op["model"])
+    return op["op"] not in ("malformed", "ping") and not str(op.get("message")).startswith(
+        "the stream ended before"
+    )
 
 
 def _decode(decoder: Decoder, source: str, stdin: BinaryIO) -> Iterator[Op]:

@@ -45,6 +45,16 @@ _MALFORMED: Op = {
 }
 """The decoder goes on after an event that is no JSON; what it was a piece of has a hole, so the answer ends there for us."""
 
+_NOTHING: Op = {
+    "op": "error",
+    "class": "malformed",
+    "message": "the model's answer held nothing that could be used",
+    "retryable": True,
+}
+"""Gemini at times ends well with nothing said, or with a call that it could not write; asked again it answers."""
+_UNWRITTEN = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
+"""Its words for the latter; its compatible endpoint puts `function_call_filter: ` before them."""
+
 _CLASSES = frozenset(get_args(ErrorClass))
 _STOPS = frozenset(get_args(StopReason))
 
@@ -58,6 +68,7 @@ class StepReader:
     usage: Usage = Usage()
     ended: Op | None = None
     _reported: bool = False
+    _called: bool = False
 
     def feed(self, ops: list[Op], count: Count) -> list[Event]:
         """Turn operations into the events of completed blocks and calls; usage and the end are kept for `finish`."""
@@ -73,6 +84,7 @@ class StepReader:
                         events.append(self._block(op, tokens[id(op)]))
                 case "call_complete":
                     events.append(self._call(op, tokens[id(op)]))
+                    self._called = True
                 case "usage":
                     self.usage = _usage(op)
                 case "stop" | "error":
@@ -90,6 +102,8 @@ class StepReader:
         """The event that ends the attempt."""
         op = self.ended
         assert op is not None
+        if op["op"] == "stop" and self._came_to_nothing(str(op.get("raw"))):
+            op = _NOTHING | {"code": op["raw"]}
         if op["op"] == "stop":
             reason = op["reason"] if op["reason"] in _STOPS else "other"
             return StepFinished(step=self.step, stop=reason, usage=self.usage, timing=timing)
@@ -101,6 +115,10 @@ class StepReader:
             usage=self.usage,
             timing=timing,
         )
+
+    def _came_to_nothing(self, raw: str) -> bool:
+        """Whether a stop under this word of the provider is none: calls that were complete are answered all the same."""
+        return not self._called and ((raw == "STOP" and not self._reported) or raw.endswith(_UNWRITTEN))
 
     def _after_a_hole(self, rest: list[Op], count: Count) -> list[BlockFinished]:
         """End at an event that could not be read. Of what came with it counts what does not depend on the lost one.

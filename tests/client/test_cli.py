@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import pty
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -17,6 +19,7 @@ import pytest
 from edgeloop.access import verify
 from edgeloop.events import StepError
 from tests.support.memory_session import TOKEN, Ask, Fail, Hang, MemorySession, Part, Say
+from tests.support.streams import chat
 
 COMMAND = [sys.executable, "-c", "from edgeloop_client.cli import main; main()"]
 LS: list[list[Part]] = [[Say("Looking."), Ask("list_files")], [Say("There is one file.")]]
@@ -294,3 +297,42 @@ async def test_decode_and_model_are_reached(shell: Shell) -> None:
         ended = await shell.run("decode", *arguments)
         assert ended.code == 2
         assert "Traceback" not in ended.err
+
+
+STREAM = (Path(__file__).parent.parent / "fixtures" / "streams" / "anthropic.sse").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "stream", "code"),
+    [
+        ("anthropic", STREAM[:-100], 0),
+        ("anthropic", b'{"type":"error","error":{"type":"overloaded_error","message":"m"}}', 0),
+        ("anthropic", b"x" * (9 << 20), 0),
+        ("gemini", STREAM, 1),
+        ("openai-chat", STREAM, 1),
+        ("anthropic", bytes(range(256)) * 64, 1),
+        ("anthropic", b"", 1),
+    ],
+    ids=["cut", "an error", "an endless line", "not gemini", "not chat", "binary", "empty"],
+)
+async def test_decode_says_if_nothing_was_understood(
+    shell: Shell, dialect: str, stream: bytes, code: int
+) -> None:
+    """A stream that ended badly was decoded well; one of another dialect was not, and that is told beside its operations."""
+    (shell.directory / "stream").write_bytes(stream)
+    ended = await shell.run("decode", "--dialect", dialect, "stream")
+    assert ended.code == code
+    assert json.loads(ended.out.splitlines()[-1])["op"] == "error"
+    assert ended.err.startswith(f"edgeloop: nothing in stream is of the dialect {dialect}") == (code == 1)
+
+
+def test_decode_into_a_closed_pipe_is_silent(shell: Shell) -> None:
+    """`| head` is no mistake of the person's."""
+    deltas: list[dict[str, str]] = [{"content": "a" * 40}, {"reasoning_content": "b" * 40}]
+    (shell.directory / "stream").write_bytes(chat(*deltas * 2_000))
+    line = shlex.join((*COMMAND, "decode", "--dialect", "openai-chat", "stream"))
+    pipe = ["bash", "-c", f"{line} | true; exit ${{PIPESTATUS[0]}}"]
+    ended = subprocess.run(
+        pipe, cwd=shell.directory, env=shell.environment(None), capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, b"")

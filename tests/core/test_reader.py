@@ -137,6 +137,35 @@ def test_an_answer_that_starts_over_before_anything_goes_on() -> None:
     assert isinstance(one.finish(TIMING, 0), StepFinished)
 
 
+@pytest.mark.parametrize(
+    ("ops", "raw", "failed"),
+    [
+        ([], "STOP", True),
+        ([EMPTY], "STOP", True),
+        ([TEXT], "STOP", False),
+        ([SIGNED], "STOP", False),
+        ([CALL], "STOP", False),
+        ([], "stop", False),
+        ([], "end_turn", False),
+        ([], "MALFORMED_FUNCTION_CALL", True),
+        ([TEXT], "MALFORMED_FUNCTION_CALL", True),
+        ([CALL], "MALFORMED_FUNCTION_CALL", False),
+        ([], "UNEXPECTED_TOOL_CALL", True),
+        ([], "function_call_filter: MALFORMED_FUNCTION_CALL", True),
+    ],
+)
+def test_an_answer_of_gemini_that_came_to_nothing_is_asked_for_again(
+    ops: list[Op], raw: str, failed: bool
+) -> None:
+    """It is no end of a turn: nothing was said, or a call was meant. Where a call was complete, that is answered first."""
+    one = reader()
+    one.feed([*ops, {"op": "stop", "reason": "end", "raw": raw}], count)
+    end = one.finish(TIMING, 0)
+    assert isinstance(end, StepFailed) == failed
+    if isinstance(end, StepFailed):
+        assert (end.error.cls, end.error.code, end.error.retryable) == ("malformed", raw, True)
+
+
 def test_the_shown_part_of_a_broken_stream_is_kept() -> None:
     """Blocks with text come back as partial ones; empty ones do not."""
     assert partial_blocks(2, [TEXT, EMPTY], count) == [
