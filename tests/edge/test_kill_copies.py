@@ -6,7 +6,7 @@ One kill hits three files on their way in and two forks at once; what became of 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,11 @@ async def _bring_about(edge: LocalEdge, folder: Path) -> Aftermath:
     await _half_made(doors["followed file"])
     forks = [asyncio.create_task(forked(doors["source"], doors[name])) for name in ("fork", "abandoned fork")]
     await asyncio.gather(*(_half_made(doors[name]) for name in ("fork", "abandoned fork")))
-    sending = asyncio.create_task(_send(doors["file"], file, SENT, None))
-    await asyncio.sleep(0.01)
+    sending = asyncio.create_task(_send_half(doors["file"], file))
+    await asyncio.sleep(0.05)
     killed, killed_ms = edge.kill_workerd(), _now_ms()
     assert not any(task.done() for task in (followed, *forks, sending))
+    sending.cancel()
     edge.await_recovery(killed)
     await asyncio.gather(followed, sending, *forks, return_exceptions=True)
     state = folder / "state"
@@ -80,10 +81,21 @@ async def _bring_about(edge: LocalEdge, folder: Path) -> Aftermath:
     )
 
 
-async def _send(door: Door, file: Path, first: int, last: int | None) -> dict[str, object]:
+async def _send(door: Door, file: Path, first: int, last: int) -> dict[str, object]:
     """Send lines of the file; what the edge says to it."""
     lines = file.read_bytes().splitlines(keepends=True)[first:last]
     return (await door.request("POST", f"/import?line={first}", content=b"".join(lines))).json()
+
+
+async def _send_half(door: Door, file: Path) -> None:
+    """Send what is left of the file, but never its end."""
+
+    async def half() -> AsyncIterator[bytes]:
+        rest = b"".join(file.read_bytes().splitlines(keepends=True)[SENT:])
+        yield rest[: len(rest) // 2]
+        await asyncio.Event().wait()
+
+    await door.request("POST", f"/import?line={SENT}", content=half())
 
 
 async def _half_made(door: Door) -> None:
