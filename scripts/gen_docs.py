@@ -438,18 +438,7 @@ def schema() -> dict[str, Any]:
         "ClientFrame": TypeAdapter(wire.ClientFrame),
         "ServerFrame": TypeAdapter(wire.ServerFrame),
         "Event": TypeAdapter(events.Event),
-        **{
-            m.__name__: TypeAdapter(m)
-            for m in (
-                wire.PostMessage,
-                wire.Posted,
-                wire.EventsPage,
-                wire.Fork,
-                wire.Forked,
-                wire.Imported,
-                wire.StateView,
-            )
-        },
+        **{body.__name__: TypeAdapter(body) for body in BODIES},
     }
     roots, shared = TypeAdapter.json_schemas(
         [(name, "validation", adapter) for name, adapter in adapters.items()]

@@ -132,10 +132,9 @@ def _rows(agent: Agent, last: int, ended: list[tuple[int, str]]) -> Iterator[lis
 
 
 def _batches(agent: Agent) -> Iterator[tuple[int, str]]:
-    after, base = 0, agent.store.base
-    while found := agent.store.batches(after):
-        yield from found
-        after = found[-1][0]
+    base = agent.store.base
+    for batch in agent.store.each_batch(0):
+        yield batch
         _check(agent, base)
 
 

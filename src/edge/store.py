@@ -187,7 +187,7 @@ class Store:
         """
         if last < max(self.base + CHUNK_EVENTS, self._uncondensable):
             return
-        found = condense(self.base_text() or None, self._each_batch(self.base), last)
+        found = condense(self.base_text() or None, self.each_batch(self.base), last)
         if isinstance(found, int):
             self._uncondensable = found
             return
@@ -208,7 +208,8 @@ class Store:
         self.exec("INSERT OR REPLACE INTO base VALUES (1, ?)", state)
         self.exec("INSERT OR REPLACE INTO meta VALUES ('base', ?)", str(seq))
 
-    def _each_batch(self, seq: int) -> Iterator[tuple[int, str]]:
+    def each_batch(self, seq: int) -> Iterator[tuple[int, str]]:
+        """All stored batches from the one with the event after `seq` on, read as they are asked for."""
         while found := self.batches(seq):
             yield from found
             seq = found[-1][0]

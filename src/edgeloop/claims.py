@@ -6,7 +6,8 @@ clash is shown, waited for or merged is decided elsewhere. A file that another i
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
@@ -92,10 +93,8 @@ class Claims:
             ClaimsLost: some call, of whatever kernel, has trapped since these claims began.
         """
         data = b"".join(_packed(writer, change) for writer, change in changes)
-        try:
+        with self._known():
             answer = self._door.call_bytes("claims_add", data, self._key)
-        except KernelRefused as error:
-            raise ClaimsLost(f"claims {self._key} are no longer known: {error}") from error
         return [_clash(*numbers) for numbers in _CLASH.iter_unpack(answer)]
 
     def remove(self, writer: int) -> None:
@@ -104,14 +103,19 @@ class Claims:
         Raises:
             ClaimsLost: as `add`.
         """
-        try:
+        with self._known():
             self._door.call("claims_remove", b"", self._key, writer)
-        except KernelRefused as error:
-            raise ClaimsLost(f"claims {self._key} are no longer known: {error}") from error
 
     def close(self) -> None:
         """Forget them all."""
         self._door.call("claims_close", b"", self._key)
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        try:
+            yield
+        except KernelRefused as error:
+            raise ClaimsLost(f"claims {self._key} are no longer known: {error}") from error
 
 
 def _packed(writer: int, change: Change) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -55,17 +56,17 @@ console.log(JSON.stringify(told));
 """
 
 
+def in_node(script: str) -> Any:
+    """What a module prints, as JSON."""
+    command = [str(node_binary()), "--input-type=module", "-e", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_a_text_longer_than_a_row_is_more_rows():
     """No row is too long for production, no character is cut in two, and no part of an earlier text stays behind."""
-    done = subprocess.run(
-        [str(node_binary()), "--input-type=module", "-e", LONG],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = in_node(LONG)
     assert all(one["whole"] and one["of"] for one in told)
     assert [one["lengths"] for one in told] == [[399_999, 400_000, 200_002], [400_000], [400_000, 1], [0]]
 
@@ -85,12 +86,4 @@ def test_many_streams_share_a_budget_of_writes(streams: int, over: int, ms: int,
     script = SCRIPT
     for name, number in numbers.items():
         script = script.replace(name, str(number))
-    done = subprocess.run(
-        [str(node_binary()), "--input-type=module", "-e", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    assert least <= json.loads(done.stdout) <= most
+    assert least <= in_node(script) <= most
