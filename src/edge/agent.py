@@ -101,8 +101,9 @@ class Agent:
 
     def _load(self) -> Resident:
         snapshot, events = self.store.open()
+        provider, model = (snapshot.provider, snapshot.model) if snapshot is not None else ("", "")
+        recorder = Recorder.resume(provider, model, events)
         session = Session.replay(snapshot, events)
-        recorder = Recorder.resume(session.state.provider, session.state.model)
         resident = Resident(session=session, recorder=recorder)
         _residents.put(self._key, resident)
         return resident

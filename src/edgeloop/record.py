@@ -5,6 +5,7 @@ when the next step begins or the turn ends: only then have its tools ended. Name
 conventions where they exist (`attributes`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgeloop.events import (
     ConfigChanged,
     ErrorClass,
     Recorded,
+    RetryScheduled,
     StepFailed,
     StepFinished,
     StepStarted,
@@ -29,11 +31,16 @@ from edgeloop.prices import cost
 
 
 class StepRecord(Frozen):
-    """One step: all its attempts, its last stream, its tools. Times in ms.
+    """One step: all its attempts, its last stream, its tools. Times in ms, never below zero though the clock was set back.
 
-    `overlap_ms` is the tool time hidden behind the stream: what the tools ran before the model's message ended. `queue_ms` is how
-    long the oldest message that this step delivers had waited, `held_ms` how long our own limiter then held the last call back.
-    `usage` and `cost_usd` (`prices.py`) are the last attempt's. None means that it is not known.
+    `tool_ms` sums what each tool took, and `overlap_ms` what of that was hidden behind the stream, before the model's message
+    ended; so both count tools that ran side by side each for itself, as one after the other they would have cost, and
+    `overlap_ms / tool_ms` is the share that cost nothing. `stream_ms` runs from the step's beginning to the end of its last
+    stream, with the waits between attempts, `wall_ms` to the next step. `queue_ms` is how long the oldest message that this step
+    delivers had waited, `held_ms` how long our own limiter then held the last call back. `retries` counts by class the failures
+    after which the model was asked again, in this step or the next; `error` is the last failure where the step ended in it.
+    `output_tokens_per_s` counts from the first content to the end; an answer that came in one piece has none. `usage` and
+    `cost_usd` (`prices.py`) are the last attempt's. None means that it is not known.
     """
 
     step: int
@@ -41,6 +48,7 @@ class StepRecord(Frozen):
     model: str
     attempts: int
     stop: StopReason | None
+    error: ErrorClass | None
     queue_ms: int | None
     ttft_ms: int | None
     stream_ms: int
@@ -83,6 +91,8 @@ class _Step:
     model: str
     at: int
     queue_ms: int | None
+    attempts: int = 1
+    failed: ErrorClass | None = None
     ended_at: int | None = None
     stop: StopReason | None = None
     usage: Usage = Usage()
@@ -104,9 +114,12 @@ class Recorder:
     _turn_at: int | None = None
 
     @classmethod
-    def resume(cls, provider: str, model: str) -> "Recorder":
-        """A recorder for a session that is taken up, which talks to this model."""
-        return cls(_provider=provider, _model=model)
+    def resume(cls, provider: str, model: str, events: Iterable[Recorded]) -> "Recorder":
+        """A recorder for a session that is taken up: it talked to this model before these events, whose records were told."""
+        recorder = cls(_provider=provider, _model=model)
+        for recorded in events:
+            recorder.apply(recorded)
+        return recorder
 
     def apply(self, recorded: Recorded) -> list[StepRecord | TurnRecord]:
         """Take one event; return the records that it completes."""
@@ -122,10 +135,10 @@ class Recorder:
             case StepFinished() as event:
                 self._end(at, event.usage, event.timing, event.stop)
             case StepFailed() as event:
-                self._end(at, event.usage, event.timing, None)
-                if self._step is not None:
-                    count = self._step.retries
-                    count[event.error.cls] = count.get(event.error.cls, 0) + 1
+                self._end(at, event.usage, event.timing, None, failed=event.error.cls)
+            case RetryScheduled() if self._step is not None and self._step.failed is not None:
+                count, cls = self._step.retries, self._step.failed
+                count[cls] = count.get(cls, 0) + 1
             case ToolStarted() as event if self._step is not None:
                 self._step.begun[event.call] = at
             case ToolFinished() as event if self._step is not None:
@@ -141,22 +154,25 @@ class Recorder:
     def _begin(self, event: StepStarted, at: int) -> list[StepRecord | TurnRecord]:
         again = self._step
         if again is not None and again.started.step == event.step:
-            again.started = event
+            again.attempts += 1
             return []
         done = self._close(at)
-        queued = None if self._waiting_since is None else at - self._waiting_since
+        queued = None if self._waiting_since is None else _span(self._waiting_since, at)
         self._waiting_since = None
         self._step = _Step(started=event, provider=self._provider, model=self._model, at=at, queue_ms=queued)
         return list(done)
 
-    def _end(self, at: int, usage: Usage, timing: Timing | None, stop: StopReason | None) -> None:
-        if self._step is not None:
-            self._step.ended_at, self._step.usage, self._step.timing, self._step.stop = (
-                at,
-                usage,
-                timing,
-                stop,
-            )
+    def _end(
+        self,
+        at: int,
+        usage: Usage,
+        timing: Timing | None,
+        stop: StopReason | None,
+        failed: ErrorClass | None = None,
+    ) -> None:
+        step = self._step
+        if step is not None:
+            step.ended_at, step.usage, step.timing, step.stop, step.failed = at, usage, timing, stop, failed
 
     def _close(self, at: int) -> list[StepRecord]:
         step, self._step = self._step, None
@@ -168,18 +184,19 @@ class Recorder:
             step=step.started.step,
             provider=step.provider,
             model=step.model,
-            attempts=step.started.attempt,
+            attempts=step.attempts,
             stop=step.stop,
+            error=step.failed,
             queue_ms=step.queue_ms,
             ttft_ms=timing.first_ms if timing else None,
-            stream_ms=end - step.at,
-            wall_ms=at - step.at,
+            stream_ms=_span(step.at, end),
+            wall_ms=_span(step.at, at),
             output_tokens_per_s=_rate(step.usage, timing),
             gap_p50_ms=timing.gap_p50_ms if timing else None,
             gap_max_ms=timing.gap_max_ms if timing else None,
             tools=len(step.ran),
-            tool_ms=sum(until - since for since, until in step.ran),
-            overlap_ms=sum(max(0, min(until, end) - since) for since, until in step.ran),
+            tool_ms=sum(_span(since, until) for since, until in step.ran),
+            overlap_ms=sum(_span(since, min(until, end)) for since, until in step.ran),
             retries=step.retries,
             usage=step.usage,
             request_bytes=timing.request_bytes if timing else 0,
@@ -198,7 +215,7 @@ class Recorder:
             TurnRecord(
                 turn_end=event.reason,
                 steps=len(steps),
-                wall_ms=at - since if since is not None else 0,
+                wall_ms=_span(since, at) if since is not None else 0,
                 tools=sum(step.tools for step in steps),
                 tool_ms=sum(step.tool_ms for step in steps),
                 overlap_ms=sum(step.overlap_ms for step in steps),
@@ -218,13 +235,14 @@ def attributes(record: StepRecord | TurnRecord) -> dict[str, Any]:
         "gen_ai.provider.name": record.provider,
         "gen_ai.request.model": record.model,
         "gen_ai.response.finish_reasons": record.stop,
+        "error.type": record.error,
         "gen_ai.usage.input_tokens": record.usage.input_uncached,
         "gen_ai.usage.cache_read.input_tokens": record.usage.cache_read,
         "gen_ai.usage.cache_creation.input_tokens": record.usage.cache_write_5m,
         "gen_ai.usage.output_tokens": record.usage.output,
         "gen_ai.server.time_to_first_token": record.ttft_ms,
     }
-    rest = record.model_dump(exclude={"provider", "model", "stop", "usage", "ttft_ms"})
+    rest = record.model_dump(exclude={"provider", "model", "stop", "error", "usage", "ttft_ms"})
     return _known(named, rest)
 
 
@@ -242,7 +260,13 @@ def _sum(costs: list[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(costs) else None
 
 
+def _span(since: int, until: int) -> int:
+    return max(0, until - since)
+
+
 def _rate(usage: Usage, timing: Timing | None) -> float | None:
     if timing is None or timing.first_ms is None or not usage.output or timing.wall_ms <= timing.first_ms:
+        return None
+    if timing.deltas == 1:
         return None
     return round(usage.output / (timing.wall_ms - timing.first_ms) * 1000, 1)
