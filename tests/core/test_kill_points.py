@@ -4,17 +4,15 @@ Whatever happens, no call runs twice, no finished result and no shown text is lo
 read by the embedded model as strictly as the provider would.
 """
 
-import json
-from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
 import pytest
 
-from edgeloop.events import BlockFinished, StepStarted, ToolCallCompleted, ToolFinished, ToolStarted
-from edgeloop.transcript import Block, ModelEntry, Transcript
-from tests.support.core import Sim, Tool
+from edgeloop.events import AutonomyChanged, BlockFinished, StepFailed, StepFinished, ToolStarted
+from tests.support.core import Tool
+from tests.support.kill_checks import check, effects, what
 from tests.support.streamed import ALL_DONE, BASES, CALLS, LOOKING, Blow, How, StreamedSim
 
 TOOLS = (
@@ -52,75 +50,13 @@ def struck(provider: str, how: How) -> Iterator[StreamedSim]:
             yield made
 
 
-def check(made: StreamedSim) -> None:
-    """What holds for any run that has come to rest."""
-    check_runs_once(made)
-    check_results_are_told(made)
-    check_text_is_kept(made)
-    assert (made.state.phase, made.state.open_calls) == ("idle", [])
-
-
-def check_runs_once(made: StreamedSim) -> None:
-    ended = set[str]()
-    for event in (recorded.event for recorded in made.log):
-        if isinstance(event, ToolStarted):
-            assert event.call not in ended, "started after its end"
-        elif isinstance(event, ToolFinished):
-            assert event.call not in ended, "ended twice"
-            ended.add(event.call)
-    assert ended == {event.call for event in made.events(ToolCallCompleted)}
-    done = Counter(_what(made, event.call) for event in made.events(ToolFinished) if event.outcome == "ok")
-    assert set(done.values()) <= {1}, f"asked for again although the result was there: {done}"
-    changes = {what: runs for what, runs in effects(made).items() if what[0].startswith("write")}
-    assert set(changes.values()) <= {1}, changes
-
-
-def effects(made: StreamedSim) -> Counter[tuple[str, str]]:
-    """How often each tool ran with each arguments, however the dialect spaces them."""
-    return Counter(
-        {(name, json.dumps(json.loads(text))): runs for (name, text), runs in made.side_effects.items()}
-    )
-
-
-def _what(made: StreamedSim, call: str) -> tuple[str, str]:
-    made_call = next(event for event in made.events(ToolCallCompleted) if event.call == call)
-    return made_call.name, json.dumps(json.loads(made_call.arguments))
-
-
-def check_results_are_told(made: StreamedSim) -> None:
-    """Every result that was there when a request was made is in it."""
-    for request in made.requests:
-        finished = [r.event for r in made.log[: request.seq] if isinstance(r.event, ToolFinished)]
-        for event in finished:
-            assert json.dumps(event.content)[1:-1].encode() in request.body
-
-
-def check_text_is_kept(made: StreamedSim) -> None:
-    """What the log ever said of a block is what the conversation holds: nothing shorter comes after."""
-    longest = dict[tuple[int, int], str]()
-    for event in made.events(BlockFinished):
-        key = (event.step, event.block)
-        longest[key] = max(longest.get(key, ""), event.text, key=len)
-    transcript = Transcript()
-    for recorded in made.log:
-        transcript.apply(recorded)
-    transcript.apply(made.log[-1].model_copy(update={"event": _next_step(made)}))
-    said = [block for entry in transcript.entries if isinstance(entry, ModelEntry) for block in entry.blocks]
-    texts = [block.text for block in said if isinstance(block, Block)]
-    assert sorted(texts) == sorted(longest.values())
-
-
-def _next_step(made: Sim) -> StepStarted:
-    return StepStarted(step=made.state.step + 1, attempt=1)
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_calm_turn(provider: str) -> None:
     """Nothing happens: five calls, each once, reads before the message's end; then the answer."""
     made = calm(provider)
     check(made)
     assert made.ends() == ["done"]
-    assert sorted(_what(made, call) for call in made.outcomes()) == list(SIBLINGS)
+    assert sorted(what(made, call) for call in made.outcomes()) == list(SIBLINGS)
     assert effects(made) == dict.fromkeys(SIBLINGS, 1)
     texts = [event.text for event in made.events(BlockFinished) if event.type == "text"]
     assert texts == [LOOKING, ALL_DONE]
@@ -142,7 +78,7 @@ def test_an_object_that_dies_anywhere(provider: str) -> None:
     for made in struck(provider, "kill"):
         check(made)
         assert made.ends() == ["done"]
-        assert {_what(made, call) for call in made.outcomes()} == set(SIBLINGS)
+        assert {what(made, call) for call in made.outcomes()} == set(SIBLINGS)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -156,6 +92,37 @@ def test_an_object_that_dies_after_any_event(provider: str) -> None:
         assert made.ends() == ["done"]
 
 
+@pytest.mark.parametrize(("provider", "how"), [*product(PROVIDERS, ("cut", "error", "kill"))])
+def test_an_object_that_dies_while_it_recovers(provider: str, how: How) -> None:
+    """A second blow after each event that follows the first one: in its wake, in the wait, in the next attempt, in its tools."""
+    middle = calm(provider).pieces // 2 // 2 * 2  # between two events
+    first = sim(provider, Blow(how=how, after=middle))
+    first.begin().run()
+    begun = next(r.seq for r in first.log if isinstance(r.event, StepFailed))
+    for seq, tools_first in product(range(begun, len(first.log) + 1), (True, False)):
+        made = sim(provider, Blow(how=how, after=middle), tools_first=tools_first)
+        made.crash_after = seq
+        made.begin().run()
+        check(made)
+        assert made.ends() == ["done"]
+        assert made.crashes == (how == "kill") + 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_tools_that_wait_are_struck_anywhere(provider: str) -> None:
+    """With eagerness off no tool starts before the message has ended well, whatever struck the ones before it."""
+    for after, how in product(range(0, calm(provider).pieces + 1, 2), ("cut", "kill")):
+        made = sim(provider, Blow(how=how, after=after))
+        made.record(AutonomyChanged(mode="auto", eager=False))
+        made.begin().run()
+        check(made)
+        assert made.ends() == ["done"]
+        ended = {r.event.step: r.seq for r in made.log if isinstance(r.event, StepFinished)}
+        for recorded in made.log:
+            if isinstance(recorded.event, ToolStarted):
+                assert recorded.seq > ended[int(recorded.event.call.partition(".")[0])]
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_stop_anywhere(provider: str) -> None:
     """A stop after any piece ends the turn; the next message finds all that was finished, and what was not is done then."""
@@ -167,4 +134,4 @@ def test_a_stop_anywhere(provider: str) -> None:
         made.run()
         check(made)
         assert made.ends() == [end, "done"]
-        assert {_what(made, call) for call in made.outcomes()} == set(SIBLINGS)
+        assert {what(made, call) for call in made.outcomes()} == set(SIBLINGS)

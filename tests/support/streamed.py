@@ -4,7 +4,7 @@ The session's adapter builds the request, the embedded model's dialect reads it 
 answer as bytes, the edge's decoder and reader make events of them. Only the network, the pump and the platform are left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,13 +70,19 @@ class Request:
 
 @dataclass(kw_only=True)
 class StreamedSim(Sim):
-    """See the module's text. `stale`: the recovery row is written once in an answer, else just before the kill."""
+    """See the module's text. `stale`: the recovery row is written once in an answer, else just before the kill.
+
+    With `recorded` the first answer is these bytes, in pieces. Whatever it is asked then, the model says that it is done: what
+    others signed it cannot check.
+    """
 
     blow: Blow | None = None
     stale: bool = False
+    recorded: tuple[bytes, ...] = ()
     requests: list[Request] = field(default_factory=lambda: list[Request]())
     pieces: int = 0
     """How many pieces the first answer had."""
+    _asked: Incoming | None = None
     _row: tuple[int, int, list[Op]] = (0, 0, [])
 
     # --- the model --------------------------------------------------------------------------------------------------
@@ -87,7 +93,13 @@ class StreamedSim(Sim):
         self.requests.append(Request(seq=self.state.seq, body=request.body))
         path, _, query = request.url.removeprefix("http://model.test").partition("?")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        pieces, failure = _spoken(Incoming(path=path, query=query, headers=headers, body=request.body))
+        incoming = Incoming(path=path, query=query, headers=headers, body=request.body)
+        if self.recorded:
+            self._asked = self._asked or incoming
+            pieces, failure = _spoken(self._asked, _done)
+            pieces = pieces if self.pieces else list(self.recorded)
+        else:
+            pieces, failure = _spoken(incoming, _plan)
         self.pieces = self.pieces or len(pieces)
         return Wire(
             step=effect.step,
@@ -167,19 +179,23 @@ class StreamedSim(Sim):
         return partial_blocks(step, blocks, _count) if ours else []
 
 
-def _spoken(incoming: Incoming) -> tuple[list[bytes], bytes]:
+def _spoken(incoming: Incoming, plan: Callable[[Conversation], Iterator[Part]]) -> tuple[list[bytes], bytes]:
     """The answer to a request in pieces, each event cut in two, and the event that tells of an error."""
     dialect = find_dialect(incoming.path)
     assert dialect is not None, incoming.path
     prompt = dialect.parse(incoming)
     use = dialect.charge(prompt, 1, PrefixCache(lambda: 0.0), TokenCounter())
     encoder = dialect.encoder(prompt, use, OPTIONS)
-    beats = Player(OPTIONS, prompt.conversation.max_tokens).beats(parts(prompt.conversation, _plan))
+    beats = Player(OPTIONS, prompt.conversation.max_tokens).beats(parts(prompt.conversation, plan))
     events = [*encoder.start(), *(event for beat in beats for event in encoder.events(beat.op))]
     broken = dialect.encoder(prompt, use, OPTIONS)
     failure = b"".join(broken.failure(Refused("overloaded", "from the script")))
-    halves = [half for event in events for half in (event[: len(event) // 2], event[len(event) // 2 :])]
-    return halves, failure
+    return halves(events), failure
+
+
+def halves(events: Iterable[bytes]) -> list[bytes]:
+    """Each event cut in two."""
+    return [half for event in events for half in (event[: len(event) // 2], event[len(event) // 2 :])]
 
 
 def _plan(conversation: Conversation) -> Iterator[Part]:
@@ -194,6 +210,10 @@ def _plan(conversation: Conversation) -> Iterator[Part]:
     yield Say(text=LOOKING)
     for name, number in left:
         yield Call(name=name, arguments={"n": number})
+
+
+def _done(_: Conversation) -> Iterator[Part]:
+    yield Say(text=ALL_DONE)
 
 
 def _undone(result: str) -> bool:
