@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeloop.events import ToolCallCompleted
+from edgeloop.tools import Effect, Place
 from edgeloop_client.decode import Decoder
 from tests.support.core import Tool
 from tests.support.kill_checks import check
@@ -30,7 +31,7 @@ PROVIDERS = {
 }
 """The adapter that meets an API, by the API's name in the recordings' index."""
 DIALECTS = {"openai": "openai-chat"}
-KINDS = (
+KINDS: tuple[tuple[Effect, Place], ...] = (
     ("read", "edge"),
     ("mutate", "client"),
     ("idempotent", "client"),
