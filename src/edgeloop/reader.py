@@ -4,7 +4,7 @@ The pump hands over batches of operations, JSON objects tagged `op`, only when s
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from edgeloop.commands import call_id
@@ -69,6 +69,7 @@ class StepReader:
     ended: Op | None = None
     _reported: bool = False
     _called: bool = False
+    _ids: set[str] = field(default_factory=lambda: set[str]())
 
     def feed(self, ops: list[Op], count: Count) -> list[Event]:
         """Turn operations into the events of completed blocks and calls; usage and the end are kept for `finish`."""
@@ -152,13 +153,20 @@ class StepReader:
             step=self.step,
             block=op["block"],
             call=call_id(self.step, op["block"]),
-            provider_id=op.get("provider_id") or "",
+            provider_id=self._own_id(op.get("provider_id") or ""),
             name=op["name"],
             arguments=op["arguments"],
             tokens=tokens,
             invalid=op.get("invalid"),
             echo=op.get("echo"),
         )
+
+    def _own_id(self, provider_id: str) -> str:
+        """The provider's id of a call; none where another call of the message has it: two of one id are refused when they go back."""
+        if provider_id in self._ids:
+            return ""
+        self._ids.add(provider_id)
+        return provider_id
 
 
 def partial_blocks(step: int, partial: list[Op], count: Count) -> list[BlockFinished]:

@@ -57,6 +57,16 @@ def test_operations_become_events_however_they_are_batched(size: int) -> None:
     assert one.finish(TIMING, 0.5) == StepFinished(step=2, stop="tool_use", usage=one.usage, timing=TIMING)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_an_id_that_a_model_gives_twice_is_the_first_calls(together: bool) -> None:
+    """Providers refuse a message with two calls of one id: the second is as one without, and gets our own."""
+    one, again = reader(), {**CALL, "block": 5}
+    batches = [[CALL, again, {**CALL, "block": 6}]] if together else [[CALL], [again], [{**CALL, "block": 6}]]
+    events = [event for ops in batches for event in one.feed(ops, count)]
+    ids = [(event.call, event.provider_id) for event in events if isinstance(event, ToolCallCompleted)]
+    assert ids == [("2.3", "p"), ("2.5", ""), ("2.6", "")]
+
+
 def test_tokens_are_counted_in_one_crossing() -> None:
     """However many are complete, the kernel is called once a batch, and not at all for none."""
     calls = list[int]()
