@@ -162,7 +162,7 @@ class StepReader:
         )
 
     def _own_id(self, provider_id: str) -> str:
-        """The provider's id of a call; none where another call of the message has it: two of one id are refused when they go back."""
+        """The provider's id of a call; none where another call has it: two of one id are refused when they go back."""
         if provider_id in self._ids:
             return ""
         self._ids.add(provider_id)

@@ -22,6 +22,7 @@ from edgeloop.events import (
     ToolStarted,
     TurnFinished,
 )
+from edgeloop.schema import misfit
 from edgeloop.state import Call, State
 from edgeloop.tools import PlacedTool, conflict, may_run_again, may_start_early
 
@@ -125,6 +126,10 @@ def _waiting_due(state: State, call: Call, world: World) -> Event | None:
     if tool is None:
         known = ", ".join(placed.spec.name for placed in state.tools) or "none"
         return _end(call, "error", f"There is no tool named {call.name!r}. The tools are: {known}.")
+    if call.verdict is None and (wrong := misfit(tool.spec.parameters, call.arguments)) is not None:
+        return _end(
+            call, "error", f"The arguments do not fit the tool's schema: {wrong}. The tool was not run."
+        )
     if call.verdict is None:
         return _judged(state, call, tool, world)
     if call.verdict == "deny":

@@ -132,7 +132,7 @@ async def test_frames_are_counted(connect: Connect) -> None:
     ("call", "outcome", "told"),
     [
         (Ask("fail", {"word": "fly"}), "error", "cannot fly"),
-        (Ask("look", {"wrong": 1}), "error", "bad arguments: wrong: Extra inputs"),
+        (Ask("look", {"wrong": 1}), "error", "The arguments do not fit the tool's schema: wrong: unknown"),
         (Ask("nothing"), "error", "There is no tool named 'nothing'"),
         (Ask("slow", {"word": "w"}), "timeout", "slow took over 0 s"),
     ],

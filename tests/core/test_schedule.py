@@ -105,12 +105,27 @@ EDGE_RUNS = replace(WORLD, running=frozenset({"3.0"}))
 NOBODY = replace(WORLD, hosts=())
 OTHER = replace(WORLD, hosts=("phone",))
 
+STRICT = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+
 CALLS = (
     Case(
         name="a call is judged first",
         state=state(call("look", verdict=None)),
         event=CallJudged,
         fields={"verdict": "allow", "by": "mode auto", "expires": None},
+    ),
+    Case(
+        name="arguments that do not fit the schema are not even asked about",
+        state=replace(
+            state(call("strict", verdict=None, arguments='{"path": 7}')),
+            tools=(placed("strict", "client", effect="mutate", parameters=STRICT),),
+        ),
+        world=replace(WORLD, mode="ask"),
+        event=ToolFinished,
+        fields={
+            "outcome": "error",
+            "content": "The arguments do not fit the tool's schema: path: expected string, not 7. The tool was not run.",
+        },
     ),
     Case(
         name="a change is asked about",
