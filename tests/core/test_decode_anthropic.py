@@ -293,6 +293,23 @@ def test_a_cut_call_is_never_complete() -> None:
     )
 
 
+def test_a_call_without_its_stop_is_complete_where_the_message_ended_for_it() -> None:
+    """`tool_use` says that the model came to the end of its calls; a server that forgot the block's stop changes nothing."""
+    events = [*tool(0, '{"a":1}')[:-1], *tool(1, '{"b":', id="toolu_2")[:-1]]
+    found = decoded("anthropic", sse(start(), *events, *stop("tool_use")))
+    assert found.call_tuples() == [
+        ("toolu_1", "read", '{"a":1}', None),
+        ("toolu_2", "read", '{"b":', "unparseable"),
+    ]
+
+
+def test_arguments_as_an_object() -> None:
+    """A server that does not make a string of them means what it says."""
+    fragment: Any = {"a": 1}
+    found = decoded("anthropic", sse(start(), *tool(0, fragment), *stop("tool_use")))
+    assert found.call_tuples() == [("toolu_1", "read", '{"a": 1}', None)]
+
+
 def test_text_without_its_stop_is_complete_at_message_stop() -> None:
     """Shown text is whole; a thought without its signature is not."""
     stream = sse(

@@ -561,6 +561,33 @@ def test_usage_under_other_names() -> None:
     assert usage_of(hits) == {"input_uncached": 2, "cache_read": 8, "output": 1}
 
 
+@pytest.mark.parametrize(
+    ("reported", "cost"),
+    [
+        ({"cost": 0.0125}, 0.0125),
+        ({"cost": 0}, 0),
+        ({"cost": 1.2e-05}, 1.2e-05),
+        ({"cost_in_usd_ticks": 37756000}, 0.0037756),
+        ({"cost_in_usd_ticks": 0}, None),
+        ({"cost": -1}, None),
+        ({"cost": "1"}, None),
+        ({"cost": {"total_cost": 1}}, None),
+    ],
+)
+def test_the_cost_that_the_provider_reports(reported: Delta, cost: float | None) -> None:
+    """OpenRouter's in USD, xAI's in ticks (Azure sends none); what no call can cost is not known."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, **reported}
+    assert usage_of(usage).get("cost_reported") == cost
+
+
+def test_a_cost_without_end_is_not_known() -> None:
+    """It would be infinite as a float, and stop every session that has a cap."""
+    usage = '{"usage":{"prompt_tokens":5,"completion_tokens":1,"cost":1e999},"choices":[]}'
+    found = decoded("openai-chat", data(usage, {"choices": [{"delta": {}, "finish_reason": "stop"}]})).usage
+    assert found is not None
+    assert found["cost_reported"] is None
+
+
 def test_usage_as_kimi_reports_it() -> None:
     """Inside the choice, with the cached tokens beside the others."""
     usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32, "cached_tokens": 12}

@@ -42,6 +42,16 @@ def test_thoughts_text_and_calls() -> None:
     assert (found.ended(), found.end["raw"]) == ("stop tool_use", "STOP")
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_list_of_responses(indent: int | None) -> None:
+    """What comes without `alt=sse`: nothing of it is lost, however its lines stand."""
+    first = {"candidates": [{"content": {"parts": [{"text": "a"}]}}]}
+    last = {"candidates": [{"content": {"parts": [{"text": "b"}]}, "finishReason": "STOP"}]}
+    body = "[" + "\n,\r\n".join(json.dumps(one, indent=indent) for one in (first, last)) + "\n]"
+    found = decoded("gemini", body.encode())
+    assert (found.texts, found.ended()) == ({0: "ab"}, "stop end")
+
+
 def test_a_call_is_complete_with_its_part() -> None:
     """Long before the finish."""
     with Decoder("gemini") as decoder:

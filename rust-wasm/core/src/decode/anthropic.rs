@@ -100,8 +100,11 @@ impl Anthropic {
     }
 
     fn message_stop(&mut self, turn: &mut Turn) {
-        // Shown text is whole without its stop; a call or a signed thought is not.
-        while let Some(open) = self.open.iter().find(|open| open.kind == BlockKind::Text) {
+        // Shown text is whole without its stop, and so is the call that the message ended for; a signed thought is not.
+        let called = self.stop.as_deref() == Some("tool_use");
+        let is_whole =
+            |open: &&Open| open.kind == BlockKind::Text || (called && open.kind == BlockKind::Call);
+        while let Some(open) = self.open.iter().find(is_whole) {
             self.end(open.index, turn);
         }
         turn.usage(&self.usage);
@@ -158,8 +161,11 @@ impl Anthropic {
             }
             _ => return open.other_delta(kind.as_deref(), &delta, turn),
         };
-        if let Some(fragment) = delta.get(key).filter(|_| wanted) {
-            turn.push(open.block, &fragment);
+        match delta.get(key).filter(|_| wanted) {
+            // Whole, as an object: what is meant must not become `{}`.
+            Some(whole) if whole.is_object() => turn.push_str(open.block, whole.raw()),
+            Some(fragment) => turn.push(open.block, &fragment),
+            None => {}
         }
     }
 

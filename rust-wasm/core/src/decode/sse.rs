@@ -162,8 +162,9 @@ struct Bare {
 impl Bare {
     /// Add a line; true when the document's braces are balanced.
     fn push(&mut self, line: &[u8]) -> bool {
-        // A line that opens an object with its first key begins a new document: the one before was cut off.
-        if self.depth > 0 && line.starts_with(b"{\"") {
+        // A line that opens an object with its first key begins a new document, unless it is in a list: the one before
+        // was cut off.
+        if self.depth > 0 && line.starts_with(b"{\"") && !self.text.starts_with(b"[") {
             *self = Bare::default();
         }
         if self.depth == 0 && !matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {

@@ -79,7 +79,7 @@ impl Usage {
             output,
             output_visible: visible,
             output_reasoning: reasoning,
-            cost: usage.get("cost").filter(|v| v.kind() == Kind::Number).map(|v| v.raw().to_owned()),
+            cost: cost_of(usage),
             ..Usage::default()
         })
     }
@@ -96,7 +96,7 @@ impl Usage {
             output,
             output_visible: output.zip(reasoning).map(|(all, r)| all.saturating_sub(r)),
             output_reasoning: reasoning,
-            cost: usage.get("cost").filter(|v| v.kind() == Kind::Number).map(|v| v.raw().to_owned()),
+            cost: cost_of(usage),
             ..Usage::default()
         }
     }
@@ -139,6 +139,19 @@ fn overwrite<T>(field: &mut Option<T>, value: Option<T>) {
 
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     if a.is_none() && b.is_none() { None } else { Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))) }
+}
+
+/// The provider's own figure in USD: OpenRouter's `cost`, or xAI's ticks, of which Azure reports none. A number that no
+/// call costs is not handed on: what is negative, or too large for a float, would spoil every sum.
+fn cost_of(usage: &Value) -> Option<String> {
+    const TICKS: u64 = 10_000_000_000;
+    let ticks = || usage.num("cost_in_usd_ticks").filter(|&ticks| ticks > 0);
+    let small = |raw: &str| raw.split_once(['e', 'E']).is_none_or(|(_, power)| power.starts_with('-'));
+    let sane = |raw: &&str| !raw.starts_with('-') && raw.len() < 32 && small(raw);
+    match usage.get("cost").filter(|value| value.kind() == Kind::Number) {
+        Some(cost) => Some(cost.raw()).filter(sane).map(str::to_owned),
+        None => ticks().map(|ticks| format!("{}.{:010}", ticks / TICKS, ticks % TICKS)),
+    }
 }
 
 /// The prompt without what the cache took. Some xAI models report more cached than prompt: there the prompt
