@@ -33,8 +33,7 @@ from edgeloop.access import check
 from edgeloop.admission import Admission
 from edgeloop.errors import CorruptLog, Refused, Staged
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
-from edgeloop.sync import (
-    ClientCommand,
+from edgeloop.session_end import (
     Declare,
     Deed,
     Greet,
@@ -49,6 +48,7 @@ from edgeloop.sync import (
 )
 from edgeloop.wire import (
     Autonomy,
+    ClientCommand,
     Decide,
     Duplicate,
     EventsPage,

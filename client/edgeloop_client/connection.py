@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from edgeloop.client_end import ClientEnd
 from edgeloop.events import Event, Recorded, StepStarted, StopRequested, TurnFinished
-from edgeloop.sync import ClientCommand, ClientEnd
 from edgeloop.tools import ToolSpec
 from edgeloop.wire import (
+    ClientCommand,
     ErrorFrame,
     SendMessage,
     Stop,

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from edgeloop.codec import decode_batch, encode_batch
 from edgeloop.errors import BadFrame, CorruptLog
 from edgeloop.events import Recorded
-from edgeloop.sync import ClientCommand
 from edgeloop.wire import (
     Autonomy,
+    ClientCommand,
     SendMessage,
     Snapshot,
     Stop,

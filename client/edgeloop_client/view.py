@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeloop.autonomy import Verdict
+from edgeloop.client_end import Cursor
 from edgeloop.events import (
     ApprovalDecided,
     BlockFinished,
@@ -41,7 +42,6 @@ from edgeloop.events import (
 )
 from edgeloop.session import add_usage
 from edgeloop.state import TRANSITIONS, Phase
-from edgeloop.sync import Cursor
 from edgeloop.tools import PlacedTool, ToolSpec, digest
 from edgeloop.wire import (
     Accepted,

@@ -39,9 +39,9 @@ from edgeloop.reader import Op, partial_blocks
 from edgeloop.record import Recorder, attributes
 from edgeloop.schedule import EDGE, World, deadline, due, interrupted
 from edgeloop.session import Session
+from edgeloop.session_end import Known
 from edgeloop.spend import Charge
 from edgeloop.state import State
-from edgeloop.sync import Known
 from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Snapshot, Stop, ToolResult, events_frame
 
 _residents = Residents()

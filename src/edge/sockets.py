@@ -14,7 +14,7 @@ from edge import pump
 from edge.clock import now_ms
 from edge.convert import to_object
 from edgeloop.access import is_over
-from edgeloop.sync import SessionEnd
+from edgeloop.session_end import SessionEnd
 from edgeloop.wire import ServerMessage, encode
 
 POLICY = 1008

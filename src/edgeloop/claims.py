@@ -6,7 +6,7 @@ clash is shown, waited for or merged is decided elsewhere. A file that another i
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -111,7 +111,7 @@ class Claims:
         self._door.call("claims_close", b"", self._key)
 
     @contextmanager
-    def _known(self) -> Iterator[None]:
+    def _known(self) -> Generator[None]:
         try:
             yield
         except KernelRefused as error:

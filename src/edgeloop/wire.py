@@ -157,7 +157,8 @@ class Stop(Command):
     t: Literal["stop"] = "stop"
 
 
-ClientMessage = Hello | Next | SendMessage | ToolResult | Decide | Autonomy | Stop
+ClientCommand = SendMessage | ToolResult | Decide | Autonomy | Stop
+ClientMessage = Hello | Next | ClientCommand
 ClientFrame = Annotated[ClientMessage, Field(discriminator="t")]
 
 # --- session to client ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from edgeloop import commands
 from edgeloop.autonomy import Rule
+from edgeloop.client_end import ClientEnd, Cursor
 from edgeloop.codec import decode_batch, encode_batch
 from edgeloop.errors import Refused
 from edgeloop.events import (
@@ -30,10 +31,7 @@ from edgeloop.events import (
 )
 from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.session import Session
-from edgeloop.sync import (
-    ClientCommand,
-    ClientEnd,
-    Cursor,
+from edgeloop.session_end import (
     Declare,
     Deed,
     Greet,
@@ -51,6 +49,7 @@ from edgeloop.tools import ToolSpec, digest
 from edgeloop.wire import (
     Ack,
     Autonomy,
+    ClientCommand,
     ClientMessage,
     Decide,
     Delta,

@@ -37,8 +37,7 @@ from edgeloop.events import (
 from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.schedule import World, deadline, due, interrupted
 from edgeloop.session import Session
-from edgeloop.sync import (
-    ClientCommand,
+from edgeloop.session_end import (
     Declare,
     Deed,
     Greet,
@@ -55,6 +54,7 @@ from edgeloop.sync import (
 from edgeloop.wire import (
     Autonomy,
     CallOpened,
+    ClientCommand,
     ClientMessage,
     Decide,
     Delta,
