@@ -12,15 +12,10 @@ Arguments are hostile. So an `allow` matches only what it surely covers, while `
 * an `allow` with patterns must have one for every kind of thing that the tool touches.
 """
 
-import json
 import re
 import shlex
-import unicodedata
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from posixpath import normpath
-from typing import Any, Literal, cast, get_args
-from urllib.parse import urlsplit
+from typing import Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -29,6 +24,16 @@ from edgeloop.globs import glob_escape, glob_matches
 from edgeloop.model import Frozen
 from edgeloop.shell import may_run, plain_words
 from edgeloop.tools import ToolSpec, Touched
+from edgeloop.touched import (
+    ELSEWHERE,
+    address_of,
+    folded,
+    host_of,
+    inside_of,
+    name_of,
+    texts_of,
+    values_of,
+)
 
 Verdict = Literal["allow", "ask", "deny"]
 Mode = Literal["plan", "ask", "edit", "auto"]
@@ -114,7 +119,7 @@ def _faults(rule: Rule) -> Iterator[tuple[str, str]]:
         )
     if path is not None and path != "." and set(path.split("/")) & {"", ".", ".."}:
         yield "path", "a glob below the agent's directory, like src/**"
-    if path is not None and re.match(_ELSEWHERE, path):
+    if path is not None and re.match(ELSEWHERE, path):
         yield "path", "a glob below the agent's directory: nothing else is ever matched"
     if path is not None and re.search(r"[\[\]{}]|\\", re.sub(r"\\[][{}*?]", "", path)):
         yield (
@@ -133,10 +138,10 @@ def _faults(rule: Rule) -> Iterator[tuple[str, str]]:
 
 
 def _can_match(host: str) -> bool:
-    """Whether a pattern can be a host's: names and addresses are matched in one form each (`_host`)."""
+    """Whether a pattern can be a host's: names and addresses are matched in one form each (`host_of`)."""
     if "*" in host or "?" in host:
         return re.fullmatch(r"[a-z0-9.*?_-]*[a-z0-9*?]|[0-9a-f]*:[0-9a-f:.*?]*", host) is not None
-    return (_address(host) if ":" in host else _name(host)) == host
+    return (address_of(host) if ":" in host else name_of(host)) == host
 
 
 def parse_mode(text: str) -> Mode:
@@ -155,7 +160,7 @@ def judge(
     spec: ToolSpec, arguments: str, *, mode: Mode, rules: tuple[Rule, ...] = (), grants: tuple[Rule, ...] = ()
 ) -> Judgement:
     """Judge a call. `arguments` is the raw JSON text of an object; what cannot be read matches no pattern of an `allow`."""
-    values = _values(spec, arguments)
+    values = values_of(spec, texts_of(arguments))
     number = _first(rules, spec, values)
     verdict, by = (
         (rules[number].verdict, f"rule {number + 1}")
@@ -173,9 +178,9 @@ def _first(rules: tuple[Rule, ...], spec: ToolSpec, values: dict[Touched, str]) 
 
 def grant_for(spec: ToolSpec, arguments: str) -> Rule | None:
     """The rule that "always for this" stands for: this very command, path or host; None where it cannot be told safely."""
-    values = _values(spec, arguments)
+    values = values_of(spec, texts_of(arguments))
     words = plain_words(values.get("command", ""))
-    path, host = _inside(values.get("path", "")), _host(values.get("url", ""))
+    path, host = inside_of(values.get("path", "")), host_of(values.get("url", ""))
     found: dict[Touched, str | None] = {
         "path": glob_escape(path) if path is not None else None,
         "command": shlex.join(words) if words is not None else None,
@@ -192,34 +197,13 @@ def grant_for(spec: ToolSpec, arguments: str) -> Rule | None:
         return None
 
 
-def _values(spec: ToolSpec, arguments: str) -> dict[Touched, str]:
-    """The arguments that the tool declares as path, command or url, as far as they are text."""
-    try:
-        given: Any = json.loads(arguments, object_pairs_hook=_object)
-    except (ValueError, RecursionError):  # a model can nest as deep as it likes
-        return {}
-    if not isinstance(given, dict):
-        return {}
-    values: dict[Touched, Any] = {
-        kind: cast("dict[str, Any]", given).get(name) for kind, name in spec.touches.items()
-    }
-    return {kind: value for kind, value in values.items() if isinstance(value, str)}
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ on which of two equal keys counts: then none is read."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key twice")
-    return dict(pairs)
-
-
 def _by_mode(mode: Mode, spec: ToolSpec, values: dict[Touched, str]) -> Verdict:
     own_notes = spec.effect == "idempotent" and not spec.touches
     if spec.effect == "read" or own_notes or mode == "auto":
         return "allow"
     if mode == "plan":
         return "deny"
-    is_edit = set(spec.touches) == {"path"} and _inside(values.get("path", "")) is not None
+    is_edit = set(spec.touches) == {"path"} and inside_of(values.get("path", "")) is not None
     return "allow" if mode == "edit" and is_edit else "ask"
 
 
@@ -247,43 +231,20 @@ def _kind_matches(rule: Rule, kind: Touched, value: str | None, sure: bool) -> b
 
 # --- paths ----------------------------------------------------------------------------------------------------------
 
-PATH_MAX = 4_096
-_ELSEWHERE = r"[/~]|[A-Za-z]:"
-"""How a path begins that is not relative to the agent's directory."""
-
 
 def _path_matches(pattern: str, path: str, sure: bool) -> bool:
-    inside = _inside(path)
+    inside = inside_of(path)
     if inside is None:
         return not sure
     if sure:
         return glob_matches(pattern, inside)
     # A file system may ignore case, composition and what is invisible; a call on a directory may mean all that is in it.
-    pattern, inside = _fold(pattern), _fold(inside)
+    pattern, inside = folded(pattern), folded(inside)
     if glob_matches(pattern, inside) or glob_matches(pattern, f"{inside}/"):
         return True
-    is_name = not set(pattern.rpartition("/")[2]) & {
-        "*",
-        "?",
-    }  # of a file, or of a directory with all that is in it
+    # The name of a file, or of a directory with all that is in it.
+    is_name = not set(pattern.rpartition("/")[2]) & {"*", "?"}
     return is_name and glob_matches(f"{pattern}/**", inside)
-
-
-def _inside(path: str) -> str | None:
-    """The path relative to the agent's directory, normalised; None if it leaves it or cannot be a path."""
-    if not path or len(path) > PATH_MAX or re.match(_ELSEWHERE, path):
-        return None
-    if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", path):
-        return None
-    clean = normpath(path)
-    return None if clean == ".." or clean.startswith("../") else clean
-
-
-def _fold(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return (
-        folded if folded.isascii() else "".join(char for char in folded if unicodedata.category(char) != "Cf")
-    )
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -301,41 +262,5 @@ def _command_matches(prefix: str, command: str, exact: bool, sure: bool) -> bool
 
 
 def _host_matches(pattern: str, url: str, sure: bool) -> bool:
-    host = _host(url)
+    host = host_of(url)
     return not sure if host is None else glob_matches(pattern.lower(), host)
-
-
-def _host(url: str) -> str | None:
-    """The host of a URL that every parser reads alike; None otherwise."""
-    if re.search(r"[^\x21-\x7e]|\\", url):
-        return None
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host or parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        return None
-    return _address(host) if "[" in parts.netloc else _name(host.removesuffix("."))
-
-
-def _address(host: str) -> str | None:
-    if "%" in host:  # a zone: the same address by another text
-        return None
-    try:
-        address = IPv6Address(host)
-    except AddressValueError:
-        return None
-    return str(address.ipv4_mapped or address)
-
-
-def _name(host: str) -> str | None:
-    """A name, or an IPv4 address in its usual form: browsers also take `127.1`, `0x7f000001` and `%65` for what they mean."""
-    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
-        return None
-    if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
-        return host
-    try:
-        return str(IPv4Address(host))
-    except AddressValueError:
-        return None

@@ -24,7 +24,8 @@ from edgeloop.events import (
 )
 from edgeloop.schema import misfit
 from edgeloop.state import Call, State
-from edgeloop.tools import PlacedTool, conflict, may_run_again, may_start_early
+from edgeloop.tools import PlacedTool, may_run_again, may_start_early
+from edgeloop.touched import conflict
 
 EDGE = "edge"
 LEASE_MS = 20_000
@@ -178,7 +179,7 @@ def _blocked(state: State, call: Call, tool: PlacedTool) -> bool:
         if other is call:
             return False
         placed = state.tool(other.name)
-        if placed is not None and conflict(tool.spec, call.arguments, placed.spec, other.arguments):
+        if placed is not None and conflict(tool.spec, call.texts, placed.spec, other.texts):
             return True
     return False
 

@@ -25,6 +25,7 @@ Rule 4: the control state is bounded: it holds the current step and its calls, n
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 from edgeloop.autonomy import Mode, Rule, Verdict
@@ -32,6 +33,7 @@ from edgeloop.events import Outcome, StepError, StopReason, Usage
 from edgeloop.producers import Number
 from edgeloop.spend import Spend
 from edgeloop.tools import PlacedTool, ToolSpec
+from edgeloop.touched import PATH_MAX, texts_of
 
 MAX_ANSWERS = 64
 
@@ -85,6 +87,11 @@ class Call:
     epoch: int = 0
     started_at: int = 0
     outcome: Outcome | None = None
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Its arguments that are short texts: they may name what is touched. Read once, for all that it is compared with."""
+        return {name: text for name, text in texts_of(self.arguments).items() if len(text) <= PATH_MAX}
 
     @property
     def running(self) -> bool:

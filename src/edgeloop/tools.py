@@ -6,8 +6,7 @@ Decides when a complete call may start. Does not know how a tool is run, nor whe
 import hashlib
 import json
 from collections.abc import Iterable
-from posixpath import normpath
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -37,7 +36,7 @@ class ToolSpec(Frozen):
 
     `parameters` is a JSON Schema of type object. `deadline_ms` counts from the start of a call; 0 means none (the tool asks a
     person, or bounds itself). `touches` names the arguments that say what a call touches (which path, which command, which URL):
-    the autonomy rules match them, and calls that change the same path run one after the other. `eager` false makes calls wait
+    the autonomy rules match them, and calls that change the same take turns (`touched.py`). `eager` false makes calls wait
     for the end of the model's message.
     """
 
@@ -74,29 +73,3 @@ def may_start_early(spec: ToolSpec) -> bool:
 def may_run_again(spec: ToolSpec) -> bool:
     """Whether a call whose runner was lost may simply be started anew."""
     return spec.effect != "mutate"
-
-
-def conflict(a: ToolSpec, a_arguments: str, b: ToolSpec, b_arguments: str) -> bool:
-    """Whether two calls must not run at the same time: one changes the path that the other touches.
-
-    Two mutating calls that do not both say which path they touch might touch the same: they run one after the other.
-    """
-    if a.effect == "read" and b.effect == "read":
-        return False
-    a_path, b_path = touched_path(a, a_arguments), touched_path(b, b_arguments)
-    if a_path is not None and b_path is not None:
-        return a_path == b_path
-    return a.effect == "mutate" and b.effect == "mutate"
-
-
-def touched_path(spec: ToolSpec, arguments: str) -> str | None:
-    """The normalised path that a call says it touches; None if its tool declares none or the arguments hold none."""
-    name = spec.touches.get("path")
-    if name is None:
-        return None
-    try:
-        given: Any = json.loads(arguments)
-    except (ValueError, RecursionError):  # a model can nest as deep as it likes
-        return None
-    path = cast(dict[str, Any], given).get(name) if isinstance(given, dict) else None
-    return normpath(path) if isinstance(path, str) and path else None
