@@ -12,6 +12,7 @@ from edgeloop.events import (
     ApprovalDecided,
     CallJudged,
     Recorded,
+    StepFailed,
     StepFinished,
     ToolFinished,
     ToolStarted,
@@ -48,7 +49,9 @@ def model() -> Iterator[ModelServerHandle]:
 
 
 @pytest.fixture(scope="module", params=sorted(BASES))
-def edge(request: pytest.FixtureRequest, model: ModelServerHandle) -> Iterator[LocalEdge]:
+def edge(
+    request: pytest.FixtureRequest, model: ModelServerHandle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalEdge]:
     """A Worker of each dialect, one after the other."""
     given = {
         "EDGELOOP_TOKEN": TOKEN,
@@ -58,7 +61,8 @@ def edge(request: pytest.FixtureRequest, model: ModelServerHandle) -> Iterator[L
         "EDGELOOP_MODEL": "script",
         "EDGELOOP_MODE": "auto",
     }
-    with LocalEdge(variables=given, private_copy=True) as running:
+    state = tmp_path_factory.mktemp("state")
+    with LocalEdge(variables=given, private_copy=True, persist_to=state) as running:
         yield running
 
 
@@ -138,3 +142,53 @@ async def test_a_no_is_a_result_that_the_provider_takes(edge: LocalEdge, model: 
     assert set(outcomes.values()) == {"ok"}
     assert asked.call not in {started.call for started in events_of(events, ToolStarted)}
     assert any(b"b is mine" in body for body in model.bodies("/"))
+
+
+def message(pause_ms: int) -> str:
+    """The calls, and then so much silence before the end."""
+    return json.dumps({"turns": [[{"text": "First. "}, *CALLS, {"wait_ms": pause_ms}, {"text": "Last."}]]})
+
+
+async def struck(door: Door, edge: LocalEdge, blow: str) -> list[Recorded]:
+    """The log of a turn whose first answer is struck when its reads are done: cut, ended by an error, refused, or killed."""
+    model = (
+        "script"
+        if blow == "kill"
+        else f"script:fault={blow},fault_times=1,fault_at=9999,fault_key={door.agent}"
+    )
+    async with Client(door=door, tools=(LOOK, SAVE, LATE)) as client:
+        await client.say(message(60_000 if blow == "kill" else PAUSE_MS), model=model)
+        if blow == "kill":
+            await client.until(lambda: [c.state for c in client.view.calls.values()].count("ok") == 2)
+            await asyncio.to_thread(lambda: edge.await_recovery(edge.kill_workerd()))
+            await client.drop()
+            await client.open()
+        assert await client.until_idle() == await door.view()
+    return await door.events()
+
+
+async def test_a_stream_that_is_struck_behind_its_calls(edge: LocalEdge, model: ModelServerHandle):
+    """Whatever ends the first answer, in every dialect: its reads ran once and are told, nothing else was begun, the turn ends.
+
+    Where it was refused before anything was shown, the same step is made again and all is done once.
+    """
+    blows = {"cut": "connection", "error": "overloaded", "529": "overloaded"}
+    doors = {blow: new_door(edge) for blow in (*blows, "kill")}
+    logs = dict(
+        zip(blows, await asyncio.gather(*(struck(doors[blow], edge, blow) for blow in blows)), strict=True)
+    )
+    model.clear()
+    logs["kill"] = await struck(doors["kill"], edge, "kill")
+    for blow, events in logs.items():
+        failed = [end.error.cls for end in events_of(events, StepFailed)]
+        assert failed == [blows.get(blow, "interrupted")], blow
+        assert [end.reason for end in events_of(events, TurnFinished)] == ["done"], blow
+        outcomes = sorted(f"{done.outcome} {done.content[:6]}" for done in events_of(events, ToolFinished))
+        reads = ["ok seen 1", "ok seen 3"]
+        if blow == "529":
+            assert outcomes == ["ok late 5", "ok saved ", "ok saved ", "ok saved ", *reads], blow
+        else:
+            assert outcomes[-2:] == reads, blow
+            assert set(outcomes[:-2]) == {"cancelled The me"}, blow  # Chat's last call was not complete
+            assert len(events_of(events, ToolStarted)) == 2, blow
+    assert any(b"seen 1" in body and b"seen 3" in body for body in model.bodies("/"))
