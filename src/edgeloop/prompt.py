@@ -27,6 +27,9 @@ class Prompt:
     """The seq of the last `step_started` taken: everything before it is in the bytes."""
     _transcript: Transcript = field(default_factory=Transcript)
 
+    def __post_init__(self) -> None:
+        self._transcript.reader = self.provider
+
     @classmethod
     def resume(cls, provider: str, upto: int) -> "Prompt":
         """Go on where the bytes of a prompt that `goes_on` end: give it the events after `upto`."""

@@ -90,6 +90,8 @@ class Transcript:
     _paused: bool = False
     provider: str = ""
     """Who makes the open step."""
+    reader: str = ""
+    """Who is to be given the entries; empty: whoever makes them."""
     _next_provider: str = ""
 
     def __post_init__(self) -> None:
@@ -110,7 +112,10 @@ class Transcript:
                 self._calls[event.call] = event
                 arguments = event.arguments if event.invalid is None else "{}"
                 self._blocks[event.block] = CallBlock(
-                    provider_id=_provider_id(event), name=event.name, arguments=arguments, echo=event.echo
+                    provider_id=self._provider_id(event),
+                    name=event.name,
+                    arguments=arguments,
+                    echo=event.echo,
                 )
             case ToolFinished() as event:
                 self._results[event.call] = event
@@ -146,24 +151,24 @@ class Transcript:
     def _result(self, event: ToolCallCompleted) -> Result:
         end = self._results[event.call]
         return Result(
-            provider_id=_provider_id(event), name=event.name, outcome=end.outcome, content=end.content
+            provider_id=self._provider_id(event), name=event.name, outcome=end.outcome, content=end.content
         )
+
+    def _provider_id(self, event: ToolCallCompleted) -> str:
+        """The id that its maker gave a call, if it gave one and is given it back; else our own. Call and result carry the same.
+
+        Many servers number their calls anew in each message, and take that back. Others, given such a history, refuse it for
+        ever: the id names two calls (Anthropic), or is not of their form (Mistral takes nine letters and digits, as ours has).
+        """
+        if event.provider_id and self.reader in ("", self.provider):
+            return event.provider_id
+        step, _, block = event.call.partition(".")
+        return f"e{step:0>5}{block:0>3}"
 
 
 def is_minted(provider_id: str) -> bool:
     """Whether a call's id is our own stand-in for one that the provider did not give."""
     return _MINTED.fullmatch(provider_id) is not None
-
-
-def _provider_id(event: ToolCallCompleted) -> str:
-    """The provider's id where it gave one, else our own: both the call and its result must carry the same.
-
-    Nine letters and digits: Mistral takes no others, and everybody else takes these.
-    """
-    if event.provider_id:
-        return event.provider_id
-    step, _, block = event.call.partition(".")
-    return f"e{step:0>5}{block:0>3}"
 
 
 _MINTED = re.compile(r"e\d{8,}")

@@ -394,6 +394,8 @@ def test_behind_an_ai_gateway_we_alone_retry(name: str) -> None:
          "https://gateway.ai.cloudflare.com/v1/a/g/openai/responses"),
         ("gemini", "https://generativelanguage.googleapis.com",
          "https://generativelanguage.googleapis.com/v1beta/models/m:streamGenerateContent?alt=sse"),
+        ("gemini", "https://vertex.test/v1/projects/p/locations/l/publishers/google",
+         "https://vertex.test/v1/projects/p/locations/l/publishers/google/models/m:streamGenerateContent?alt=sse"),
         ("gemini", "https://generativelanguage.googleapis.com/v1beta",
          "https://generativelanguage.googleapis.com/v1beta/models/m:streamGenerateContent?alt=sse"),
     ],

@@ -207,6 +207,16 @@ def test_an_entry_names_the_provider_that_made_it() -> None:
     assert [entry.provider for entry in entries if isinstance(entry, ModelEntry)] == ["anthropic", "openai"]
 
 
+def test_only_its_maker_is_given_a_calls_id_back() -> None:
+    """Servers that number calls anew in each message take that back; another refuses an id that names two, for ever."""
+    events = (*BEGUN, asks("1.0", 0, "functions.t:0"), gets("1.0"), ends("tool_use"), STEP)
+    for reader, expected in (("", "functions.t:0"), ("anthropic", "functions.t:0"), ("openai", "e00001000")):
+        transcript = Transcript(reader=reader)
+        for seq, event in enumerate(events, 1):
+            transcript.apply(Recorded(seq=seq, at=seq, event=event))
+        assert transcript.entries[1:] == [model(asked(expected)), ResultsEntry(results=(came(expected),))]
+
+
 @pytest.mark.parametrize(
     ("identifier", "minted"), [("e00001000", True), ("toolu_01", False), ("call_abc", False)]
 )

@@ -141,11 +141,12 @@ def safe_id(identifier: str) -> str:
 def endpoint(base_url: str, version: str, path: str) -> str:
     """Join a base URL and the path under it; `version` goes between, unless the base URL brings its own.
 
-    Some servers keep a version of their own just above the dialect: `/v1beta/openai`, `/paas/v4`.
+    Some servers keep a version of their own just above the dialect: `/v1beta/openai`, `/paas/v4`; Vertex far above it.
     """
     base = base_url.rstrip("/")
     tail = base.split("/")[-2:]
     versioned = base.endswith(f"/{version}") or any(_VERSION.fullmatch(segment) for segment in tail)
+    versioned = versioned or tail[0] == "publishers"
     unversioned = _host(base) == AI_GATEWAY and tail[-1] in ("openai", "compat")
     return f"{base}/{path}" if versioned or unversioned else f"{base}/{version}/{path}"
 

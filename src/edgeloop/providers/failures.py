@@ -18,6 +18,7 @@ _BY_STATUS: dict[int, ErrorClass] = {
     413: "too_large",
     422: "invalid_request",
     429: "rate_limit",
+    498: "overloaded",  # Groq: no room in its flexible tier
     503: "overloaded",
     504: "timeout",
     529: "overloaded",
@@ -34,6 +35,7 @@ _SPENT = frozenset(
         "organization_usage_limit_exceeded",
         "enforced_spend_limit_reached",
         "billing_error",
+        "exceeded_current_quota_error",  # Moonshot
         "3036",  # Workers AI: the day's allowance
     }
 )
