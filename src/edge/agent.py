@@ -437,7 +437,7 @@ class Agent:
 
     def set_autonomy(self, command: Autonomy, client: str | None) -> tuple[int, bool]:
         """Change what may be done without asking; return the head and whether it was so before."""
-        events = commands.set_autonomy(self.state, command, client=client)
+        events = commands.set_autonomy(self.state, command, client=client, world=self._world())
         return self._command(events, _producer(command, client))
 
     def stop(self, command: Stop, client: str | None) -> tuple[int, bool]:

@@ -39,6 +39,7 @@ Verdict = Literal["allow", "ask", "deny"]
 Mode = Literal["plan", "ask", "edit", "auto"]
 """`plan` only reads; `ask` asks before any change; `edit` changes files and asks for the rest; `auto` asks nothing."""
 
+STRICTNESS: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 MODES: tuple[Mode, ...] = get_args(Mode)
 MAX_RULES = 256
 

@@ -16,6 +16,7 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.limits import MAX_QUEUED
+from edgeloop.schedule import World, tightened
 from edgeloop.state import State
 from edgeloop.tools import PlacedTool, ToolSpec
 from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult
@@ -114,8 +115,8 @@ def finish_tool(state: State, command: ToolResult, *, client: str, tokens: int) 
     ]
 
 
-def set_autonomy(state: State, command: Autonomy, *, client: str | None) -> list[Event]:
-    """Change what the agent may do without asking; a change ends the session's grants.
+def set_autonomy(state: State, command: Autonomy, *, client: str | None, world: World) -> list[Event]:
+    """Change what the agent may do without asking; a change ends the session's grants, and holds for what has not started yet.
 
     Raises:
         Refused: a rule with a pattern that could never match.
@@ -123,7 +124,8 @@ def set_autonomy(state: State, command: Autonomy, *, client: str | None) -> list
     check_rules(command.rules)
     if (state.mode, state.rules, state.eager) == (command.mode, command.rules, command.eager):
         return []
-    return [AutonomyChanged(mode=command.mode, rules=command.rules, eager=command.eager, client=client)]
+    changed = AutonomyChanged(mode=command.mode, rules=command.rules, eager=command.eager, client=client)
+    return [changed, *tightened(state, changed, world)]
 
 
 def decide(state: State, command: Decide, *, by: str, now: int) -> list[Event]:

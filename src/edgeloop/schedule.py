@@ -4,11 +4,12 @@
 rules of its own. What the core cannot know (the time, who is attached, what runs in this isolate) comes in as a `World`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edgeloop.autonomy import Mode, Rule, judge
+from edgeloop.autonomy import STRICTNESS, Mode, Rule, judge
 from edgeloop.events import (
     ApprovalDecided,
+    AutonomyChanged,
     BlockFinished,
     CallJudged,
     Event,
@@ -154,13 +155,30 @@ def _waiting_due(state: State, call: Call, world: World) -> Event | None:
     return None if runner is None else ToolStarted(call=call.call, runner=runner, epoch=call.epoch + 1)
 
 
-def _judged(state: State, call: Call, tool: PlacedTool, world: World) -> Event:
+def _judged(state: State, call: Call, tool: PlacedTool, world: World) -> CallJudged:
     mode = state.mode if state.mode is not None else world.mode
     found = judge(
         tool.spec, call.arguments, mode=mode, rules=(*world.rules, *state.rules), grants=state.grants
     )
     expires = world.now + world.question_ms if found.verdict == "ask" else None
     return CallJudged(call=call.call, verdict=found.verdict, by=found.by, expires=expires)
+
+
+def tightened(state: State, changed: AutonomyChanged, world: World) -> list[Event]:
+    """What a change of autonomy takes back: the verdicts on calls that have not started, where it is stricter.
+
+    It answers no question, and what a person allowed it only denies.
+    """
+    after = replace(state, mode=changed.mode, rules=changed.rules, grants=())
+    waiting = [call for call in state.open_calls if call.runner is None and call.verdict is not None]
+    events: list[Event] = []
+    for call in waiting:
+        tool = state.tool(call.name)
+        found = _judged(after, call, tool, world) if tool is not None else None
+        bar = "ask" if call.call in state.answers else call.verdict or "allow"
+        if found is not None and STRICTNESS[found.verdict] > STRICTNESS[bar]:
+            events.append(found)
+    return events
 
 
 def _denial(call: Call) -> str:

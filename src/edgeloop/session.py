@@ -6,7 +6,7 @@ duties: persist an event before performing its effects, and ask `schedule.due` u
 
 from collections.abc import Callable, Iterable
 
-from edgeloop.autonomy import MAX_RULES
+from edgeloop.autonomy import MAX_RULES, STRICTNESS
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.errors import CorruptLog, IllegalTransition
 from edgeloop.events import (
@@ -93,7 +93,9 @@ class Session:
                 return event.epoch == call.epoch + 1
             case CallJudged() as event:
                 call = state.calls.get(event.call)
-                return call is not None and call.outcome is None and call.verdict is None
+                if call is None or call.outcome is not None or call.verdict is None:
+                    return call is not None and call.outcome is None
+                return call.runner is None and STRICTNESS[event.verdict] > STRICTNESS[call.verdict]
             case ApprovalDecided() as event:
                 call = state.calls.get(event.call)
                 return call is not None and call.outcome is None and call.verdict == "ask"

@@ -6,22 +6,29 @@ from typing import Any
 import pytest
 
 from edgeloop import commands
-from edgeloop.autonomy import Rule
+from edgeloop.autonomy import Mode, Rule
 from edgeloop.errors import Refused
 from edgeloop.events import (
     ApprovalDecided,
     AutonomyChanged,
+    CallJudged,
     ConfigChanged,
     Event,
     Outcome,
+    Recorded,
     StopRequested,
     ToolFinished,
     ToolsDeclared,
     UserMessageReceived,
 )
+from edgeloop.schedule import World
+from edgeloop.session import Session
 from edgeloop.state import Call, State
 from edgeloop.tools import PlacedTool, ToolSpec
 from edgeloop.wire import Autonomy, Decide, SendMessage, ToolResult
+
+NOW = 1_000
+WORLD = World(now=NOW)
 
 
 def spec(name: str, **fields: Any) -> ToolSpec:
@@ -162,12 +169,76 @@ def test_autonomy_is_changed_once() -> None:
     """The same settings again change nothing."""
     rules = (Rule(verdict="deny", tool="run_command"),)
     command = Autonomy(mode="edit", rules=rules, eager=False)
-    [event] = commands.set_autonomy(State(), command, client="laptop")
+    [event] = commands.set_autonomy(State(), command, client="laptop", world=WORLD)
     assert event == AutonomyChanged(mode="edit", rules=rules, eager=False, client="laptop")
-    assert commands.set_autonomy(State(mode="edit", rules=rules, eager=False), command, client="phone") == []
+    same = State(mode="edit", rules=rules, eager=False)
+    assert commands.set_autonomy(same, command, client="phone", world=WORLD) == []
 
 
-NOW = 1_000
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A call that waits, a change of autonomy, and the verdict that the call gets by it (None: it keeps its own)."""
+
+    name: str
+    verdict: Any
+    mode: Mode = "auto"
+    rules: tuple[Rule, ...] = ()
+    deployment: tuple[Rule, ...] = ()
+    by: str = "mode ask"
+    runner: str | None = None
+    becomes: tuple[str, str] | None
+
+
+CHANGES = (
+    Change(name="plan denies what was allowed", verdict="allow", mode="plan", becomes=("deny", "mode plan")),
+    Change(name="plan denies what is asked", verdict="ask", mode="plan", becomes=("deny", "mode plan")),
+    Change(name="ask asks about what was allowed", verdict="allow", mode="ask", becomes=("ask", "mode ask")),
+    Change(name="a question stays a question", verdict="ask", mode="ask", becomes=None),
+    Change(name="auto answers no question", verdict="ask", becomes=None),
+    Change(
+        name="a rule denies",
+        verdict="allow",
+        rules=(Rule(verdict="deny", tool="t"),),
+        becomes=("deny", "rule 1"),
+    ),
+    Change(
+        name="the deployment's rules come first",
+        verdict="allow",
+        rules=(Rule(verdict="deny"),),
+        deployment=(Rule(verdict="allow"),),
+        becomes=None,
+    ),
+    Change(name="a person's yes is not asked again", verdict="allow", by="phone", mode="ask", becomes=None),
+    Change(name="but may be denied", verdict="allow", by="phone", mode="plan", becomes=("deny", "mode plan")),
+    Change(name="what runs goes on", verdict="allow", runner="laptop", mode="plan", becomes=None),
+    Change(name="what is not judged yet will be", verdict=None, mode="plan", becomes=None),
+)
+
+
+@pytest.mark.parametrize("case", CHANGES, ids=lambda case: case.name)
+def test_a_stricter_autonomy_holds_for_what_has_not_started(case: Change) -> None:
+    """Whoever turns an agent down is not surprised by what it was allowed a moment before; a change never answers a question."""
+    state = asked(case.verdict, by=case.by)
+    state.calls["3.0"].runner = case.runner
+    state.grants = (Rule(verdict="allow", tool="t"),)  # it ends with the change
+    command, world = (
+        Autonomy(mode=case.mode, rules=case.rules, eager=False),
+        World(now=NOW, rules=case.deployment, question_ms=5),
+    )
+    changed, *judged = commands.set_autonomy(state, command, client=None, world=world)
+    found = [(event.verdict, event.by) for event in judged if isinstance(event, CallJudged)]
+    assert found == ([case.becomes] if case.becomes else [])
+    session = Session(state)
+    for event in (changed, *judged):
+        session.apply(Recorded(seq=session.state.seq + 1, at=NOW, event=event))
+    assert session.state.calls["3.0"].verdict == (case.becomes[0] if case.becomes else case.verdict)
+
+
+def test_a_call_of_a_tool_that_is_gone_is_not_judged_anew() -> None:
+    """It ends with an error by itself."""
+    state = asked("allow")
+    state.tools = ()
+    [_] = commands.set_autonomy(state, Autonomy(mode="plan"), client=None, world=WORLD)
 
 
 def asked(verdict: Any = "ask", outcome: Outcome | None = None, by: str = "mode ask", **fields: Any) -> State:

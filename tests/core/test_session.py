@@ -171,7 +171,11 @@ MISFITS = (
         phase="streaming",
         event=EVENT["step_failed"].model_copy(update={"step": 2}),
     ),
-    Misfit(name="verdict twice", phase="settling", event=EVENT["call_judged"]),
+    Misfit(
+        name="verdict twice",
+        phase="settling",
+        event=EVENT["call_judged"].model_copy(update={"verdict": "allow"}),
+    ),
     Misfit(name="answer without a question", phase="settling", event=EVENT["approval_decided"]),
     Misfit(
         name="start of an unknown call",

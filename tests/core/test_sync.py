@@ -30,6 +30,7 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.producers import Number, Producer, later, remember
+from edgeloop.schedule import World
 from edgeloop.session import Session
 from edgeloop.session_end import (
     Declare,
@@ -219,7 +220,9 @@ class Edge:
                     events = commands.send_message(command, known=known, client=client, tokens=1, queued=0)
                     sender = (socket, command.id)
                 case Autonomy():
-                    events, sender = commands.set_autonomy(state, command, client=client), None
+                    world = World(now=0)
+                    events = commands.set_autonomy(state, command, client=client, world=world)
+                    sender = None
                 case Stop():
                     events, sender = commands.stop(state, client=client), None
                 case Decide():

@@ -191,6 +191,36 @@ async def test_plan_mode_changes_nothing(provider: ScriptedProvider, door: Door)
     assert shell.ran == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "ran"), [("plan", []), ("edit", ["make", "git push"]), ("auto", ["make", "git push"])]
+)
+async def test_a_change_of_mode_while_a_question_is_open(
+    provider: ScriptedProvider, door: Door, mode: str, ran: list[str]
+):
+    """A stricter mode takes back what has not started, and its question; a looser one answers no question for the person."""
+    shell = Shell()
+    rules = [{"verdict": "ask", "tool": "shell", "command": "git push"}]
+    assert (await door.request("PUT", "/autonomy", json={"mode": "auto", "rules": rules})).status_code == 200
+    provider.script(door.agent, orders("make", "git push"), well)
+    async with Client(door=door, tools=(shell.tool,)) as client:
+        await client.say("go")
+        await _asked(client)
+        await client.until_event("step_finished")
+        body = {"mode": mode, "rules": rules if mode == "edit" else []}
+        assert (await door.request("PUT", "/autonomy", json=body)).status_code == 200
+        if ran:
+            asked = [question.call for question in (await door.state()).questions]
+            assert asked == (["1.0", "1.1"] if mode == "edit" else ["1.1"])
+            assert shell.ran == []
+            for call in asked:
+                await client.decide(call, allow=True)
+        await client.until_idle()
+        assert client.view == await door.view()
+    assert shell.ran == ran
+    outcomes = {finished.outcome for finished in events_of(await door.events(), ToolFinished)}
+    assert outcomes == ({"ok"} if ran else {"denied"})
+
+
 async def test_rules_that_say_nothing_are_refused(door: Door):
     """A rule that cannot match is refused when it is set, with its number and what was expected."""
     rules = [{"verdict": "deny", "command": "git push; ls"}]

@@ -389,7 +389,7 @@ class MemorySession:
                 case Decide():
                     events = commands.decide(state, command, by=client, now=_now())
                 case Autonomy():
-                    events = commands.set_autonomy(state, command, client=client)
+                    events = commands.set_autonomy(state, command, client=client, world=self._world())
                 case Stop():
                     events = commands.stop(state, client=client)
         except Refused as error:
