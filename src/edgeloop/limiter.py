@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from edgeloop.events import StepError
+from edgeloop.events import StepError, StepFailed
 from edgeloop.providers.failures import local
 from edgeloop.schedule import RETRY_AFTER_CAP_MS
 
@@ -40,6 +40,8 @@ FORGET_MS = 600_000
 LEASE_MAX_MS = 3_600_000
 """A lease whose holder died is not held against the others for ever."""
 LIMITERS_MAX = 256
+HELD_BACK = "held_back"
+"""The code of a failure that is our own wait."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -147,7 +149,13 @@ def held_back(wait: int) -> StepError:
     """A wait that is too long to be spent in silence, as a failed attempt with a hint: never one that would end the turn."""
     hint = min(wait, RETRY_AFTER_CAP_MS)
     error = local("rate_limit", "held back: the provider refused another call of this key and model")
-    return error.model_copy(update={"retry_after_ms": hint})
+    return error.model_copy(update={"code": HELD_BACK, "retry_after_ms": hint})
+
+
+def was_held_back(failed: StepFailed) -> bool:
+    """Whether our own limiter ended an attempt. A peer can say the same word, but only in answer to something sent."""
+    nothing_sent = failed.timing is not None and failed.timing.request_bytes == 0
+    return failed.error.code == HELD_BACK and nothing_sent
 
 
 class Limiters:

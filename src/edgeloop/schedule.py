@@ -296,7 +296,7 @@ def _after_backoff(state: State, world: World) -> Event | None:
         return None
     if state.turn_steps >= MAX_TURN_STEPS:
         return _next_step(state)
-    return StepStarted(step=state.step + 1 if state.kept else state.step, attempt=state.failures + 1)
+    return StepStarted(step=state.step + 1 if state.kept else state.step, attempt=state.attempt + 1)
 
 
 def backoff_ms(failures: int, retry_after_ms: int | None, jitter: float) -> int:

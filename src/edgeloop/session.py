@@ -29,6 +29,7 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.limiter import was_held_back
 from edgeloop.producers import remember
 from edgeloop.schedule import EDGE
 from edgeloop.spend import head_of
@@ -156,7 +157,7 @@ class Session:
 
     def _apply_step_failed(self, event: StepFailed, at: int) -> list[Effect]:
         state = self.state
-        state.failures += 1
+        state.failures += not was_held_back(event)  # a crowd's waves must not fail who only waits
         state.failed_at = at
         state.jitter = event.jitter
         state.error = event.error

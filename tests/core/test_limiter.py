@@ -4,13 +4,24 @@ import heapq
 import itertools
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeloop.events import ErrorClass, RetryScheduled, StepError
+from edgeloop.events import (
+    ErrorClass,
+    Event,
+    Recorded,
+    RetryScheduled,
+    StepError,
+    StepFailed,
+    StepStarted,
+    Timing,
+    UserMessageReceived,
+)
 from edgeloop.limiter import (
     BACKOFF_MAX_MS,
     FORGET_MS,
@@ -25,7 +36,8 @@ from edgeloop.limiter import (
     held_back,
     read_buckets,
 )
-from edgeloop.schedule import World, due
+from edgeloop.schedule import MAX_ATTEMPTS, World, due
+from edgeloop.session import Session
 from edgeloop.state import State
 
 NOW = 1_795_255_200_000  # 2026-11-21T10:00:00Z
@@ -178,6 +190,47 @@ def test_a_shorter_hint_does_not_shorten_a_stop() -> None:
     for lease, after in zip(leases, (9_000, 2_000, 10**12), strict=True):
         limiter.answered(NOW, {}, lease, refusal(after=after))
     assert held(limiter) == STOP_MAX_MS
+
+
+def failures_after(times: int, failed: Callable[[int], StepFailed]) -> Session:
+    """A turn whose first step's attempts end so, one after the other."""
+    session, now = Session(), NOW
+
+    def apply(event: Event) -> None:
+        session.apply(Recorded(seq=session.state.seq + 1, at=now, event=event))
+
+    apply(UserMessageReceived(id="1", text="hi", tokens=1))
+    for number in range(1, times + 1):
+        started = due(session.state, World(now=now))
+        assert started == StepStarted(step=1, attempt=number)
+        apply(started)
+        apply(failed(number))
+        after = due(session.state, World(now=now))
+        assert after is not None
+        apply(after)
+        now = session.state.retry_at
+    return session
+
+
+def test_a_crowd_does_not_fail_who_only_waits() -> None:
+    """However often the waves of others hold a call back, none of its attempts is spent; each has its own number."""
+    silent = Timing(wall_ms=0, request_bytes=0, response_bytes=0)
+    session = failures_after(
+        3 * MAX_ATTEMPTS,
+        lambda number: StepFailed(step=1, attempt=number, error=held_back(5_000), jitter=0.0, timing=silent),
+    )
+    assert (session.state.phase, session.state.failures) == ("backoff", 0)
+
+
+def test_a_peer_that_says_so_is_a_failure_like_any_other() -> None:
+    """The word alone does not make a refusal free: what was sent and refused counts."""
+    sent = Timing(wall_ms=0, request_bytes=9, response_bytes=9)
+    session = failures_after(
+        MAX_ATTEMPTS,
+        lambda number: StepFailed(step=1, attempt=number, error=held_back(5_000), jitter=0.0, timing=sent),
+    )
+    assert (session.state.phase, session.state.failures) == ("idle", 0)
+    assert session.state.turns == 1
 
 
 @pytest.mark.parametrize("cls", ["billing", "auth", "server", "timeout", "truncated", "invalid_request"])

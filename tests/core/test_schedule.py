@@ -456,7 +456,7 @@ STEPS = (
     ),
     Case(
         name="something shown",
-        state=state(phase="backoff", retry_at=NOW, failures=2, kept=True),
+        state=state(phase="backoff", retry_at=NOW, attempt=2, failures=2, kept=True),
         event=StepStarted,
         fields={"step": 4, "attempt": 3},
     ),
