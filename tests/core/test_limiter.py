@@ -201,9 +201,8 @@ def failures_after(times: int, failed: Callable[[int], StepFailed]) -> Session:
 
     apply(UserMessageReceived(id="1", text="hi", tokens=1))
     for number in range(1, times + 1):
-        started = due(session.state, World(now=now))
-        assert started == StepStarted(step=1, attempt=number)
-        apply(started)
+        assert due(session.state, World(now=now)) == StepStarted(step=1, attempt=number)
+        apply(StepStarted(step=1, attempt=number))
         apply(failed(number))
         after = due(session.state, World(now=now))
         assert after is not None
