@@ -427,6 +427,12 @@ ERRORS: list[tuple[Any, str, str]] = [
     ),
     ({"error": "Rate limit reached"}, "rate_limit", ""),
     ({"error": "Internal server error"}, "server", ""),
+    ({"error": {"message": "m", "type": "engine_overloaded_error"}}, "overloaded", "engine_overloaded_error"),
+    (
+        {"error": {"message": "m", "type": "exceeded_current_quota_error"}},
+        "billing",
+        "exceeded_current_quota_error",
+    ),
     ({"error": {"message": "m", "type": None, "code": "524"}}, "server", "524"),
     ({"error": {"message": "m", "code": 415}}, "invalid_request", "415"),
     ({"object": "error", "message": "m", "code": 400}, "invalid_request", "400"),

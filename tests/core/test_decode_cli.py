@@ -13,15 +13,20 @@ from tests.support.traps import door_of_little_memory, trap
 STREAMS = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_example_streams_decode_to_their_lines(dialect: str) -> None:
-    """One stream of each dialect lies in the repository with the lines it must decode to."""
+@pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.sse")))
+def test_the_example_streams_decode_to_their_lines(name: str) -> None:
+    """A stream of each dialect, and some of servers that only resemble one, lie here with the lines they must decode to."""
     out = io.StringIO()
-    decode_file(str(STREAMS / f"{dialect}.sse"), dialect, out)
-    expected = (STREAMS / f"{dialect}.jsonl").read_text(encoding="utf-8")
+    decode_file(str(STREAMS / f"{name}.sse"), name.partition(".")[0], out)
+    expected = (STREAMS / f"{name}.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line) for line in out.getvalue().splitlines()] == [
         json.loads(line) for line in expected.splitlines()
     ]
+
+
+def test_every_dialect_has_an_example() -> None:
+    """As its provider documents it."""
+    assert {path.stem for path in STREAMS.glob("*.sse")} >= set(DIALECTS)
 
 
 def test_standard_input_and_a_bad_end() -> None:

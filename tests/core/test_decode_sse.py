@@ -185,8 +185,26 @@ def _arguments_of_many_members(count: int) -> tuple[str, bytes]:
     )
 
 
+def _a_chunk_of_many_calls(count: int) -> tuple[str, bytes]:
+    calls = ",".join(f'{{"id":"c{n}","function":{{"name":"f","arguments":"{{}}"}}}}' for n in range(count))
+    return "openai-chat", f'data: {{"choices":[{{"delta":{{"tool_calls":[{calls}]}}}}]}}\n\n'.encode()
+
+
+def _a_list_of_many_items(count: int) -> tuple[str, bytes]:
+    items = ",".join(f'{{"type":"function_call","call_id":"c{n}","name":"f"}}' for n in range(count))
+    last = f'{{"type":"response.completed","response":{{"output":[{items}]}}}}'
+    return "openai-responses", f"data: {last}\n\n".encode()
+
+
 @pytest.mark.parametrize(
-    "make", [_a_delta_of_many_members, _a_detail_of_many_members, _arguments_of_many_members]
+    "make",
+    [
+        _a_delta_of_many_members,
+        _a_detail_of_many_members,
+        _arguments_of_many_members,
+        _a_chunk_of_many_calls,
+        _a_list_of_many_items,
+    ],
 )
 def test_members_are_read_in_linear_time(make: Callable[[int], tuple[str, bytes]]) -> None:
     """A peer that sends objects of endless members costs what its bytes cost: 4 MB of them would take minutes."""

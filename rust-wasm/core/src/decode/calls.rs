@@ -55,6 +55,10 @@ impl Calls {
 
     /// Take one element of `tool_calls`; Workers AI also sends it flat, without `function`.
     pub fn fragment(&mut self, fragment: &Value, turn: &mut Turn) {
+        // One event may hold more of them than a response; what follows would be looked for among ever more.
+        if turn.ended {
+            return;
+        }
         let function = fragment.get("function").unwrap_or(*fragment);
         let id = fragment.str("id").unwrap_or_default();
         let name = function.str("name").unwrap_or_default();

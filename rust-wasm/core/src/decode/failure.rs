@@ -91,6 +91,7 @@ fn word<'t>(error: &Value<'t>, key: &str) -> Option<Cow<'t, str>> {
 fn classify(code: &str) -> Class {
     match code.to_ascii_lowercase().as_str() {
         "overloaded_error"
+        | "engine_overloaded_error"
         | "server_is_overloaded"
         | "slow_down"
         | "overloaded"
@@ -102,6 +103,7 @@ fn classify(code: &str) -> Class {
         | "credit_balance_exhausted"
         | "billing_error"
         | "billing_not_active"
+        | "exceeded_current_quota_error"
         | "organization_spend_limit_exceeded"
         | "project_spend_limit_exceeded"
         | "402"

@@ -150,7 +150,8 @@ impl Responses {
 
     fn complete(&mut self, index: Option<u64>, item: &Value, turn: &mut Turn) {
         let (kind, id) = (kind_of(item), id_of(item));
-        if self.is_done(index, kind, &id) {
+        // A list may hold more items than a response; what follows would be looked for among ever more.
+        if turn.ended || self.is_done(index, kind, &id) {
             return;
         }
         let at = self.open_at(index, kind, &id).unwrap_or_else(|| self.open(index, &id, kind, turn));
@@ -217,7 +218,7 @@ impl Responses {
         let told = self.items.len();
         for (index, item) in (0..).zip(response.get("output").iter().flat_map(Value::items)) {
             let (kind, id) = (kind_of(&item), id_of(&item));
-            let was_told = self.items[..told].iter().any(|known| known.was(index, kind, &id));
+            let was_told = !turn.ended && self.items[..told].iter().any(|known| known.was(index, kind, &id));
             if !was_told && (whole || kind == BlockKind::Text) {
                 self.complete(Some(index), &item, turn);
             }
