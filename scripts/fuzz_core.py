@@ -16,9 +16,9 @@ from edgeloop.analysis import Block, Role
 from edgeloop.autonomy import MODES, Mode, grant_for, judge, parse_rules
 from edgeloop.codec import decode_batch, decode_state, encode_batch
 from edgeloop.errors import CorruptLog, Refused
+from edgeloop.frames import parse_autonomy, parse_client_frame, parse_decide, parse_post
 from edgeloop.kernels import Algorithm, ApplyFailed, Edit, Merged
 from edgeloop.tools import ToolSpec, Touched
-from edgeloop.wire import parse_autonomy, parse_client_frame, parse_decide, parse_post
 from edgeloop_client import hot
 from edgeloop_client.decode import DIALECTS, Decoder, Op
 from scripts.setup import ROOT

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
-from edgeloop import events, limits, wire
+from edgeloop import bodies, events, limits, wire
 from edgeloop.model import Frozen
 from edgeloop.state import TRANSITIONS
 
@@ -27,7 +27,7 @@ BEGIN, END = "<!-- generated from src/edgeloop/state.py -->", "<!-- end of the g
 HEADER = """\
 # The protocol between a client and a session
 
-Version {version}. Made by `python -m scripts.gen_docs` from `src/edgeloop/wire.py` and `events.py`; do not edit by hand.
+Version {version}. Made by `python -m scripts.gen_docs` from `wire.py`, `bodies.py` and `events.py` of the core; do not edit by hand.
 The same as a JSON Schema: [protocol.schema.json](protocol.schema.json).
 
 A session is an append-only log of events with one integer `seq`, counted from 1 without gaps. Clients follow the log and send
@@ -69,13 +69,13 @@ Rules:
 """
 
 BODIES: list[type[BaseModel]] = [
-    wire.PostMessage,
-    wire.Posted,
-    wire.EventsPage,
-    wire.Fork,
-    wire.Forked,
-    wire.Imported,
-    wire.StateView,
+    bodies.PostMessage,
+    bodies.Posted,
+    bodies.EventsPage,
+    bodies.Fork,
+    bodies.Forked,
+    bodies.Imported,
+    bodies.StateView,
 ]
 
 ENDPOINTS = """\

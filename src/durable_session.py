@@ -31,7 +31,9 @@ from edge.staging import FILE, Staging
 from edge.store import PAGE_EVENTS, Store
 from edgeloop.access import check
 from edgeloop.admission import Admission
+from edgeloop.bodies import EventsPage, Forked, OpenCall, Origin, Posted, Question, StateView
 from edgeloop.errors import CorruptLog, Refused, Staged
+from edgeloop.frames import parse_autonomy, parse_client_frame, parse_decide, parse_fork, parse_post
 from edgeloop.limits import MAX_SOCKETS, Pace, too_frequent
 from edgeloop.session_end import (
     Declare,
@@ -51,24 +53,12 @@ from edgeloop.wire import (
     ClientCommand,
     Decide,
     Duplicate,
-    EventsPage,
-    Forked,
     Hello,
     Next,
-    OpenCall,
-    Origin,
-    Posted,
-    Question,
     SendMessage,
-    StateView,
     Stop,
     ToolResult,
     needed_for,
-    parse_autonomy,
-    parse_client_frame,
-    parse_decide,
-    parse_fork,
-    parse_post,
     ref_of,
 )
 

@@ -17,18 +17,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from edgeloop.client_end import ClientEnd
 from edgeloop.events import Event, Recorded, StepStarted, StopRequested, TurnFinished
+from edgeloop.frames import encode, parse_server_frame
 from edgeloop.tools import ToolSpec
-from edgeloop.wire import (
-    ClientCommand,
-    ErrorFrame,
-    SendMessage,
-    Stop,
-    Synced,
-    ToolResult,
-    Welcome,
-    encode,
-    parse_server_frame,
-)
+from edgeloop.wire import ClientCommand, ErrorFrame, SendMessage, Stop, Synced, ToolResult, Welcome
 from edgeloop_client.endpoint import Endpoint, refusal_of
 from edgeloop_client.errors import Gap, VersionMismatch
 from edgeloop_client.replica import Replica

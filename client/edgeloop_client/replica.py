@@ -18,16 +18,8 @@ from pydantic import ValidationError
 from edgeloop.codec import decode_batch, encode_batch
 from edgeloop.errors import BadFrame, CorruptLog
 from edgeloop.events import Recorded
-from edgeloop.wire import (
-    Autonomy,
-    ClientCommand,
-    SendMessage,
-    Snapshot,
-    Stop,
-    encode,
-    parse_client_frame,
-    parse_server_frame,
-)
+from edgeloop.frames import encode, parse_client_frame, parse_server_frame
+from edgeloop.wire import Autonomy, ClientCommand, SendMessage, Snapshot, Stop
 from edgeloop_client.errors import Gap
 from edgeloop_client.view import View
 

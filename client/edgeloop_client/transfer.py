@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from edgeloop.archive import End, chained
-from edgeloop.wire import Imported
+from edgeloop.bodies import Imported
 from edgeloop_client.asking import Asking
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import ClientError

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from edgeloop.bodies import StateView
 from edgeloop.errors import CorruptLog
 from edgeloop.events import Event, Recorded, ToolCallCompleted, ToolFinished, ToolStarted, UserMessageReceived
 from edgeloop.session import Session
-from edgeloop.wire import StateView
 from edgeloop_client.errors import Gap
 from edgeloop_client.view import View
 from scripts.chaos.story import token_of

@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 
+from edgeloop.bodies import EventsPage
 from edgeloop.events import Recorded, TurnFinished, UserMessageReceived
-from edgeloop.wire import ErrorFrame, EventsPage, SendMessage
+from edgeloop.wire import ErrorFrame, SendMessage
 from edgeloop_client.client import Client
 from edgeloop_client.endpoint import Endpoint
 from edgeloop_client.errors import ClientError, ToolDenied

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
+from edgeloop.bodies import EventsPage, StateView
 from edgeloop.events import Recorded
-from edgeloop.wire import EventsPage, StateView
 from scripts.chaos.checks import Evidence, wrong_runs, wrongs
 from scripts.chaos.story import MODEL, Author
 from scripts.chaos.world import PEOPLE, TOKEN, World

@@ -30,6 +30,7 @@ from edgeloop.autonomy import Mode
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.errors import CorruptLog
 from edgeloop.events import Event, Recorded, StepError, ToolFinished, TurnFinished
+from edgeloop.frames import events_frame
 from edgeloop.limiter import Limiters
 from edgeloop.limits import check_room, full
 from edgeloop.producers import Number, Producer, later, remember
@@ -42,7 +43,7 @@ from edgeloop.session import Session
 from edgeloop.session_end import Known
 from edgeloop.spend import Charge
 from edgeloop.state import State
-from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Snapshot, Stop, ToolResult, events_frame
+from edgeloop.wire import Autonomy, Command, Decide, SendMessage, Snapshot, Stop, ToolResult
 
 _residents = Residents()
 _limiters = Limiters()

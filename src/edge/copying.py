@@ -15,12 +15,12 @@ from edge.convert import to_object
 from edge.staging import rest
 from edge.store import PAGE_EVENTS, Store
 from edgeloop.archive import Header, Note
+from edgeloop.bodies import Fork, Origin
 from edgeloop.codec import encode_state
 from edgeloop.copies import message_packs, packed, parts, records, through
 from edgeloop.errors import Refused
 from edgeloop.session import Session
 from edgeloop.state import State
-from edgeloop.wire import Fork, Origin
 
 PIECE_CHARS = 1 << 20
 

@@ -14,8 +14,9 @@ from edge import pump
 from edge.clock import now_ms
 from edge.convert import to_object
 from edgeloop.access import is_over
+from edgeloop.frames import encode
 from edgeloop.session_end import SessionEnd
-from edgeloop.wire import ServerMessage, encode
+from edgeloop.wire import ServerMessage
 
 POLICY = 1008
 """The close code for what is not allowed."""

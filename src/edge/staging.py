@@ -11,13 +11,13 @@ from typing import Any
 
 from edge.store import Store
 from edgeloop.archive import Intake, Note
+from edgeloop.bodies import Imported, Origin
 from edgeloop.codec import decode_base, decode_state, encode_batch, encode_state
 from edgeloop.copies import closing, message_packs, packed, parts
 from edgeloop.errors import CorruptLog, Refused
 from edgeloop.events import Recorded
 from edgeloop.session import Session
 from edgeloop.state import State
-from edgeloop.wire import Imported, Origin
 
 ABANDONED_MS = 3_600_000
 """A copy of which nothing more came for so long is removed."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgeloop.codec import CURRENT, decode_batch
 from edgeloop.events import BlockFinished, Recorded, StepStarted
-from edgeloop.wire import Delta, StreamPosition, event_record, events_frame, frame_of_records
+from edgeloop.frames import event_record, events_frame, frame_of_records
+from edgeloop.wire import Delta, StreamPosition
 
 FRAME_CHARS = 1 << 20
 """A frame ends with the batch that fills it."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from edgeloop.errors import Refused
+from edgeloop.frames import encode
 from edgeloop.producers import Number, judge, taken
 from edgeloop.replay import missed_frames, streaming_frames
 from edgeloop.tools import ToolSpec, digest
@@ -34,7 +35,6 @@ from edgeloop.wire import (
     StreamPosition,
     Synced,
     Welcome,
-    encode,
 )
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeloop import wire
+from edgeloop import frames, wire
 from edgeloop.access import (
     NEEDS,
     SCOPES,
@@ -214,7 +214,7 @@ def test_every_frame_has_its_scope():
 )
 def test_a_frame_is_asked_for_by_its_name(data: str, what: str, ref: str | None):
     """Who runs tools does more than watch; a refusal names what it is about."""
-    frame = wire.parse_client_frame(data)
+    frame = frames.parse_client_frame(data)
     assert (wire.needed_for(frame), wire.ref_of(frame)) == (what, ref)
     with pytest.raises(Refused) as error:
         check("", what, ref=ref)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeloop.bodies import StateView
 from edgeloop.events import (
     CallJudged,
     Event,
@@ -26,7 +27,6 @@ from edgeloop.events import (
     UserMessageReceived,
 )
 from edgeloop.session import Session
-from edgeloop.wire import StateView
 from edgeloop_client.model.http import Received
 from scripts.chaos.checks import Evidence, wrongs
 from scripts.chaos.model import VIOLATIONS, Prefixes

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgeloop import commands, limits
 from edgeloop.errors import Refused
+from edgeloop.frames import parse_autonomy, parse_client_frame
 from edgeloop.limits import (
     BYTES_PER_FRAME,
     FRAMES_BURST,
@@ -25,7 +26,7 @@ from edgeloop.limits import (
     Pace,
     check_room,
 )
-from edgeloop.wire import SendMessage, parse_autonomy, parse_client_frame
+from edgeloop.wire import SendMessage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "design" / "limits.md"
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}

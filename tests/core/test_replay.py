@@ -15,9 +15,10 @@ from edgeloop.events import (
     ToolFinished,
     ToolsDeclared,
 )
+from edgeloop.frames import parse_server_frame
 from edgeloop.replay import FRAME_CHARS, missed_frames, streaming_frames
 from edgeloop.tools import PlacedTool, ToolSpec, digest
-from edgeloop.wire import BlockStreamed, Delta, Events, StreamPosition, ToolsTaken, parse_server_frame
+from edgeloop.wire import BlockStreamed, Delta, Events, StreamPosition, ToolsTaken
 
 TEXT = "Grüße aus 東京 🙂."
 

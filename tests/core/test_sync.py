@@ -29,6 +29,7 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.frames import encode, events_frame, parse_client_frame, parse_server_frame
 from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.schedule import World
 from edgeloop.session import Session
@@ -62,10 +63,6 @@ from edgeloop.wire import (
     Synced,
     ToolResult,
     Welcome,
-    encode,
-    events_frame,
-    parse_client_frame,
-    parse_server_frame,
 )
 from edgeloop_client.errors import Gap
 from edgeloop_client.view import View

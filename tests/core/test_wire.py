@@ -9,17 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edgeloop import events, wire
+from edgeloop import bodies, events, wire
 from edgeloop.errors import BadFrame
 from edgeloop.events import BlockFinished, Recorded, ToolFinished, TurnFinished, UserMessageReceived
-from edgeloop.limits import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES
-from edgeloop.model import Frozen
-from edgeloop.wire import (
-    Accepted,
-    BlockStreamed,
-    Events,
-    Hello,
-    SendMessage,
+from edgeloop.frames import (
     events_frame,
     parse_autonomy,
     parse_client_frame,
@@ -27,12 +20,15 @@ from edgeloop.wire import (
     parse_post,
     parse_server_frame,
 )
+from edgeloop.limits import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES
+from edgeloop.model import Frozen
+from edgeloop.wire import Accepted, BlockStreamed, Events, Hello, SendMessage
 from scripts import gen_docs
 
 CLIENT_FRAMES = gen_docs.members(wire.ClientFrame)
 SERVER_FRAMES = gen_docs.members(wire.ServerFrame)
 EVENTS = gen_docs.members(events.Event)
-BODIES: list[type[Frozen]] = [wire.PostMessage, wire.Posted, wire.EventsPage, wire.StateView]
+BODIES: list[type[Frozen]] = [bodies.PostMessage, bodies.Posted, bodies.EventsPage, bodies.StateView]
 SECRET = "S3CRET"
 
 

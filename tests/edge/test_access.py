@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from edgeloop.access import SCOPES, Access, Scope, mint
+from edgeloop.frames import parse_server_frame as parse
 from edgeloop.wire import ErrorCode, Synced
-from edgeloop.wire import parse_server_frame as parse
 from scripts.local_edge import LocalEdge
 from tests.edge.conftest import variables
 from tests.support.edge import HEADERS, TOKEN, Door, raw_socket, refusal

@@ -9,9 +9,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
+from edgeloop.frames import parse_server_frame as parse
 from edgeloop.limits import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
 from edgeloop.wire import Duplicate, ErrorCode, ErrorFrame, Synced
-from edgeloop.wire import parse_server_frame as parse
 from tests.edge.conftest import StartEdge
 from tests.support.edge import HEADERS, Client, Door, Tool, kinds, raw_socket, refusal
 from tests.support.provider import Reply, ScriptedProvider

@@ -11,9 +11,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from edgeloop.events import TurnFinished
+from edgeloop.frames import parse_server_frame as parse
 from edgeloop.limits import FRAMES_BURST, FRAMES_DROPPED, MAX_BODY_BYTES, MAX_QUEUED, MAX_SOCKETS
 from edgeloop.wire import ErrorFrame, Synced
-from edgeloop.wire import parse_server_frame as parse
 from tests.edge.conftest import StartEdge
 from tests.support.edge import HEADERS, Client, Door, Tool, events_of, kinds, raw_socket
 from tests.support.provider import Reply, ScriptedProvider

@@ -15,8 +15,9 @@ from uuid import uuid4
 
 import pytest
 
+from edgeloop.bodies import EventsPage
 from edgeloop.events import BlockFinished, StepFailed, TurnFinished
-from edgeloop.wire import ErrorFrame, EventsPage
+from edgeloop.wire import ErrorFrame
 from scripts.local_edge import LocalEdge
 from tests.edge.conftest import variables
 from tests.support.edge import Client, Door, Tool, events_of, kinds, raw_socket, refusal

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from edgeloop.events import BlockFinished
-from edgeloop.wire import BlockStreamed, Delta, Events, Synced, Welcome, parse_server_frame
+from edgeloop.frames import parse_server_frame
+from edgeloop.wire import BlockStreamed, Delta, Events, Synced, Welcome
 from edgeloop_client.view import View
 from tests.support.edge import Client, Door, Tool, raw_socket
 from tests.support.provider import Reply, ScriptedProvider

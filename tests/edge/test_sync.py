@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from edgeloop.frames import parse_server_frame
 from edgeloop.producers import Number
 from edgeloop.tools import digest
 from edgeloop.wire import (
@@ -19,7 +20,6 @@ from edgeloop.wire import (
     ServerMessage,
     Stop,
     Welcome,
-    parse_server_frame,
 )
 from tests.support.edge import Client, Door, Tool, kinds, raw_socket
 from tests.support.provider import Reply, ScriptedProvider

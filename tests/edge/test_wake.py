@@ -3,7 +3,7 @@
 import json
 from itertools import pairwise
 
-from edgeloop.wire import StateView
+from edgeloop.bodies import StateView
 from tests.edge.conftest import StartEdge
 from tests.support.edge import Client, Door
 from tests.support.provider import Reply, Script, ScriptedProvider

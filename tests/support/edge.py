@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from edgeloop.bodies import EventsPage, StateView
 from edgeloop.events import Recorded, ToolStarted
+from edgeloop.frames import encode, parse_server_frame
 from edgeloop.tools import Effect, ToolSpec, Touched
 from edgeloop.wire import (
     PROTOCOL_VERSION,
@@ -25,17 +27,13 @@ from edgeloop.wire import (
     Delta,
     ErrorFrame,
     Events,
-    EventsPage,
     Hello,
     More,
     Next,
     SendMessage,
-    StateView,
     Stop,
     Synced,
     ToolResult,
-    encode,
-    parse_server_frame,
 )
 from edgeloop_client.view import Frame, View
 

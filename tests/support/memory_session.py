@@ -34,6 +34,7 @@ from edgeloop.events import (
     ToolFinished,
     Usage,
 )
+from edgeloop.frames import encode, events_frame, parse_client_frame
 from edgeloop.producers import Number, Producer, later, remember
 from edgeloop.schedule import World, deadline, due, interrupted
 from edgeloop.session import Session
@@ -63,9 +64,6 @@ from edgeloop.wire import (
     SendMessage,
     Stop,
     ToolResult,
-    encode,
-    events_frame,
-    parse_client_frame,
 )
 
 TOKEN = "memory-token"
