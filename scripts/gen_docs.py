@@ -27,7 +27,7 @@ BEGIN, END = "<!-- generated from src/edgeloop/state.py -->", "<!-- end of the g
 HEADER = """\
 # The protocol between a client and a session
 
-Version {version}. Made by `python -m scripts.gen_docs` from `wire.py`, `bodies.py` and `events.py` of the core; do not edit by hand.
+Version {version}. Made by `python -m scripts.gen_docs` from `wire.py`, `bodies.py` and `events.py`; do not edit by hand.
 The same as a JSON Schema: [protocol.schema.json](protocol.schema.json).
 
 A session is an append-only log of events with one integer `seq`, counted from 1 without gaps. Clients follow the log and send
