@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgeloop import commands
-from edgeloop.autonomy import Verdict
+from edgeloop.autonomy import Rule, Verdict
 from edgeloop.effects import AbortModel, CallModel, CancelTool, RunTool
 from edgeloop.errors import CorruptLog, IllegalTransition, Refused
 from edgeloop.events import (
@@ -44,7 +44,7 @@ from edgeloop.schedule import MAX_ATTEMPTS, MAX_STARTS, RETRY_AFTER_CAP_MS
 from edgeloop.session import Session, add_usage
 from edgeloop.state import TRANSITIONS, Call, Phase, State
 from edgeloop.transcript import CONTINUE, ModelEntry, ResultsEntry, UserEntry
-from edgeloop.wire import ToolResult
+from edgeloop.wire import Autonomy, ToolResult
 from tests.support.core import TIMING, Action, Ask, Crash, Fault, Sim, Tool, failure, said
 
 READ = Tool(name="read")
@@ -716,7 +716,14 @@ MOVES = (
     "deny",
     "mode",
     "fail",
+    "burst",
+    "plan",
+    "rules",
 )
+
+
+PLAN = Autonomy(mode="plan")
+ASKING = Autonomy(mode="auto", rules=(Rule(verdict="ask", tool="write_here"),))
 
 
 class World:
@@ -732,6 +739,7 @@ class World:
                     Ask("write", '{"n":2}'),
                     "Two. ",
                     Ask("read_here", '{"n":3}'),
+                    Ask("write_here", '{"n":5}'),
                 ),
                 said(Ask("write_here", '{"n":4}'), Ask("nope")),
                 said("Pausing.", stop="pause"),
@@ -764,21 +772,35 @@ class World:
             case "wait":
                 sim.now += 45_000
                 sim.record()
-            case "model" if sim.state.phase == "idle":
-                sim.declare(model=f"m{self.said % 2}")
-            case "tools":
-                sim.declare(client="desktop")
             case "allow" | "deny":
                 sim.answer(allow=name == "allow")
-            case "mode":
-                sim.mode = "ask" if sim.mode == "auto" else "auto"
-                sim.record()
+            case "model" | "tools" | "mode" | "plan" | "rules":
+                self.change(name)
+            case "burst" if sim.stream is not None and not sim.faults:
+                sim.burst()
             case "late":
                 self.late_result()
             case "fail" if sim.stream is not None:
                 sim.faults.setdefault(sim.stream.left[0] if sim.stream.left else "end 0", []).append(
                     Fault(failure(), 2)
                 )
+            case _:
+                sim.tick()
+
+    def change(self, name: str) -> None:
+        """A person or a deployment changes what holds."""
+        sim = self.sim
+        match name:
+            case "model" if sim.state.phase == "idle":
+                sim.declare(model=f"m{self.said % 2}")
+            case "tools":
+                sim.declare(client="desktop")
+            case "mode":
+                sim.mode = "ask" if sim.mode == "auto" else "auto"
+                sim.record()
+            case "plan" | "rules":
+                command = PLAN if name == "plan" else ASKING
+                sim.record(*commands.set_autonomy(sim.state, command, client=None, world=sim.world))
             case _:
                 sim.tick()
 
@@ -795,6 +817,8 @@ class World:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(MOVES), max_size=60))
+@example(["rules", "say", "burst"])
+@example(["say", "stream", "stream", "stream", "plan", "burst"])
 def test_any_interleaving_comes_to_rest(moves: list[str]) -> None:
     """No order of what may happen is illegal; when a client stays, all ends; no message is lost, no write made twice.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from edgeloop import commands
-from edgeloop.autonomy import Mode
+from edgeloop.autonomy import Mode, judge
 from edgeloop.codec import decode_batch, decode_state, encode_batch, encode_state
 from edgeloop.effects import AbortModel, CallModel, CancelTool, Effect, RunTool
 from edgeloop.events import (
@@ -26,6 +26,7 @@ from edgeloop.events import (
     Timing,
     ToolCallCompleted,
     ToolFinished,
+    ToolStarted,
     TurnFinished,
     Usage,
     UserMessageReceived,
@@ -34,11 +35,12 @@ from edgeloop.model import Frozen
 from edgeloop.prompt import Prompt, build_request
 from edgeloop.providers import Target
 from edgeloop.providers.failures import local
-from edgeloop.schedule import World, deadline, due, interrupted
+from edgeloop.schedule import MAX_PARALLEL, World, deadline, due, interrupted
 from edgeloop.session import Session
 from edgeloop.state import State
 from edgeloop.tools import Effect as SideEffect
 from edgeloop.tools import Place, ToolSpec, Touched
+from edgeloop.touched import conflict
 from edgeloop.transcript import CONTINUE, CallBlock, ModelEntry, ResultsEntry, Transcript, UserEntry
 from edgeloop.wire import Decide, SendMessage, ToolResult
 
@@ -256,6 +258,8 @@ class Sim:
     def _persist(self, event: Event) -> list[Effect]:
         recorded = Recorded(seq=self.state.seq + 1, at=self.now, event=event)
         effects = self.session.apply(recorded)
+        if isinstance(event, ToolStarted):
+            self._check_start(event)
         self.transcript.apply(recorded)
         for kept in self._kept().values():
             kept.apply(recorded)
@@ -266,6 +270,30 @@ class Sim:
             self.crash_after = None
             raise Crash
         return effects
+
+    def _check_start(self, event: ToolStarted) -> None:
+        """What holds whenever a call starts, whatever led to it."""
+        state, call = self.state, self.state.calls[event.call]
+        placed, others = state.tool(call.name), [o for o in state.open_calls if o.call != call.call]
+        assert placed is not None
+        running = [(tool.spec, o.texts) for o in others if o.running and (tool := state.tool(o.name))]
+        assert len(running) < MAX_PARALLEL
+        assert not any(conflict(placed.spec, call.texts, *other) for other in running)
+        if placed.spec.effect == "mutate":
+            assert event.epoch == 1
+            assert state.phase != "streaming"
+            assert not [o for o in others if o.verdict in (None, "ask")]
+            judged = judge(placed.spec, call.arguments, mode=state.mode or self.mode, rules=state.rules)
+            assert judged.verdict != "deny"
+
+    def burst(self) -> None:
+        """Let the model in flight say all the rest in one read."""
+        gathered, record = list[Event](), self.record
+        self.record = lambda *events: gathered.extend(events)
+        while self.stream is not None and not self.stream.aborting:
+            self.stream_tick()
+        self.record = record
+        self.record(*gathered)
 
     def _perform(self, effect: Effect) -> None:
         self.performed.append(effect)
