@@ -113,6 +113,23 @@ def test_thinking_is_signed_and_only_its_very_bytes_are_taken_back(server: Model
     assert "Invalid `signature` in `thinking` block" in refused.json()["error"]["message"]
 
 
+def test_shapes_that_the_real_api_refuses(server: ModelServerHandle):
+    """A message that ends with thinking, and an error that says nothing: both make every later request a 400."""
+    script = json.dumps({"turns": [[{"think": "hm"}, {"call": "f", "arguments": {}}], [{"text": "ok"}]]})
+    body = anthropic_body("script", script, tools=[{"name": "f", "input_schema": SCHEMA}])
+    thinking, call = post(server.url, "anthropic", body).json()["content"]
+
+    def refusal(said: list[Any], answer: list[Any]) -> str:
+        more = [{"role": "assistant", "content": said}, {"role": "user", "content": answer}]
+        answered = post(server.url, "anthropic", {**body, "messages": body["messages"] + more})
+        assert answered.status_code == 400
+        return answered.json()["error"]["message"]
+
+    assert "cannot be `thinking`" in refusal([thinking], [{"type": "text", "text": "go on"}])
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": " ", "is_error": True}
+    assert "cannot be empty" in refusal([thinking, call], [result])
+
+
 # --- framing -------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgeloop.providers import PROVIDERS, Plan, Request, Target
 from edgeloop.providers.base import endpoint, is_host, safe_id, safe_name
-from edgeloop.transcript import Entry, UserEntry
+from edgeloop.transcript import Block, Entry, UserEntry
 from tests.support.conversations import TOOL, answered, called, conversations, model, said, thought
 
 NAMES = sorted(PROVIDERS)
@@ -188,6 +188,17 @@ CASES = [
                    {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {"path": "a.txt"}}]},
                {"role": "user", "content": [
                    {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no such file", "is_error": True}]}]),
+    Case(name="anthropic: an error that says nothing", provider="anthropic",
+         entries=(answered("toolu_1", outcome="error", content=" \n"), answered("toolu_2", content="")),
+         want=[{"role": "user", "content": [
+                   {"type": "tool_result", "tool_use_id": "toolu_1", "content": "(error)", "is_error": True}]},
+               {"role": "user", "content": [
+                   {"type": "tool_result", "tool_use_id": "toolu_2", "content": ""}]}]),
+    Case(name="anthropic: thinking that nothing follows stays behind", provider="anthropic",
+         entries=(model("anthropic", thought("hm", THINKING), said("a"), thought("hm", THINKING), said(" "),
+                        Block(type="opaque", text="", echo='{"type":"redacted_thinking","data":"x"}', partial=False)),
+                  model("anthropic", thought("hm", THINKING))),
+         want=[{"role": "assistant", "content": [json.loads(THINKING), {"type": "text", "text": "a"}]}]),
     Case(name="anthropic: a call keeps who called it", provider="anthropic",
          entries=(model("anthropic", called("toolu_1", echo='{"type":"tool_use","id":"toolu_1","name":"read_file",'
                                             '"input":{},"caller":{"type":"direct"}}')), answered("toolu_1")),
@@ -308,6 +319,11 @@ def test_anthropic_marks_what_stays_and_what_moves() -> None:
     assert json.dumps(built).count("cache_control") == 2
     assert built["tools"][0]["input_schema"] == TOOL.parameters
     assert request("anthropic").headers["anthropic-version"] == "2023-06-01"
+
+
+def test_anthropic_is_not_given_a_blank_system_prompt() -> None:
+    """A breakpoint on it is refused."""
+    assert "system" not in body("anthropic", system=" \n")
 
 
 def test_chat_asks_for_usage_where_that_is_understood() -> None:

@@ -53,7 +53,7 @@ BODIES = {
         '{"type":"tool_use","id":"toolu_1","name":"look","input":{"b": 1,  "a": 1.0}},'
         '{"type":"tool_use","id":"toolu_2","name":"look","input":{}}]},'
         '{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"one"},'
-        '{"type":"tool_result","tool_use_id":"toolu_2","content":"","is_error":true}]},'
+        '{"type":"tool_result","tool_use_id":"toolu_2","content":"(denied)","is_error":true}]},'
         '{"role":"user","content":[{"type":"text","text":"go on"}]}]}'
     ),
     "openai": (

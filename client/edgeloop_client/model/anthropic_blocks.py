@@ -75,8 +75,13 @@ def _check_result(block: Json, where: str) -> None:
         for part in content:
             if not is_object(part) or part.get("type") != "text" or not isinstance(part.get("text"), str):
                 raise bad(f"{where}.tool_result.content: this model takes text only")
-    if not isinstance(block.get("is_error", False), bool):
+    if not isinstance(failed := block.get("is_error", False), bool):
         raise bad(f"{where}.tool_result.is_error: Input should be a valid boolean")
+    if (
+        failed
+        and not (content if isinstance(content, str) else "".join(part["text"] for part in content)).strip()
+    ):
+        raise bad(f"{where}.tool_result: content cannot be empty if `is_error` is true")
 
 
 def check_pairs(messages: list[Json]) -> None:

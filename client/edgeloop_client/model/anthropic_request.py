@@ -180,6 +180,8 @@ def _content(content: Any, role: str, where: str) -> list[Json]:
         raise bad(f"{where}: {role} messages must have non-empty content")
     for number, block in enumerate(content):
         check_block(block, role, f"{where}.content.{number}")
+    if role == "assistant" and content[-1]["type"] == "thinking":
+        raise bad(f"{where}: The final block in an assistant message cannot be `thinking`.")
     return list(content)
 
 

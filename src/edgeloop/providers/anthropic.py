@@ -1,5 +1,6 @@
 """Anthropic Messages: requests. The decoder is the Rust dialect `anthropic`."""
 
+import json
 from typing import Any
 
 from edgeloop.providers.base import (
@@ -16,7 +17,7 @@ from edgeloop.providers.base import (
     safe_name,
     to_json,
 )
-from edgeloop.transcript import Block, CallBlock, Entry, ModelEntry, ResultsEntry, UserEntry
+from edgeloop.transcript import Block, CallBlock, Entry, ModelEntry, Result, ResultsEntry, UserEntry
 
 MAX_TOKENS = 32_000
 """What every Claude since 4 allows. Only what is written counts against the rate limit, and thinking counts as written."""
@@ -37,18 +38,13 @@ class Anthropic:
                 )  # blank text is refused, for ever after
                 return to_json({"role": "user", "content": [{"type": "text", "text": text}]})
             case ResultsEntry():
-                results = [
-                    {
-                        "type": "tool_result",
-                        "tool_use_id": safe_id(result.provider_id),
-                        "content": result.content,
-                        **({"is_error": True} if result.outcome != "ok" else {}),
-                    }
-                    for result in entry.results
-                ]
-                return to_json({"role": "user", "content": results})
+                return to_json({"role": "user", "content": [_result(result) for result in entry.results]})
             case ModelEntry():
-                blocks = [part for block in entry.blocks if (part := self._block(block, entry.provider))]
+                parts = [(block, self._block(block, entry.provider)) for block in entry.blocks]
+                said = [(block, part) for block, part in parts if part]
+                while said and _is_thought(said[-1][0]):
+                    said.pop()
+                blocks = [part for _, part in said]
                 return b'{"role":"assistant","content":[' + b",".join(blocks) + b"]}" if blocks else b""
 
     def _block(self, block: Block | CallBlock, maker: str) -> bytes:
@@ -80,7 +76,7 @@ class Anthropic:
                 {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
                 for tool in plan.tools
             ]
-        if plan.system:
+        if plan.system.strip():  # a breakpoint on blank text is refused
             head["system"] = [{"type": "text", "text": plan.system, "cache_control": _EPHEMERAL}]
         return Request(
             url=endpoint(target.base_url, "v1", "messages"),
@@ -89,3 +85,19 @@ class Anthropic:
             dialect="anthropic",
             deadlines=Deadlines(first_ms=300_000, idle_ms=120_000),
         )
+
+
+def _is_thought(block: Block | CallBlock) -> bool:
+    """Whether it is thinking, which no message may end with: cut off behind it, an answer is refused for ever."""
+    if isinstance(block, CallBlock) or block.type == "text":
+        return False
+    return block.type == "reasoning" or json.loads(block.echo or "{}").get("type") == "redacted_thinking"
+
+
+def _result(result: Result) -> dict[str, Any]:
+    """A result's block. An error that says nothing is refused, and with it every later request: its outcome stands in."""
+    head = {"type": "tool_result", "tool_use_id": safe_id(result.provider_id)}
+    if result.outcome == "ok":
+        return head | {"content": result.content}
+    said = result.content if result.content.strip() else f"({result.outcome})"
+    return head | {"content": said, "is_error": True}
