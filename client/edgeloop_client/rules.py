@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgeloop.autonomy import Judgement, Mode, Rule, Verdict, grant_for, judge, parse_mode, parse_rules
 from edgeloop.edge_tools import edge_specs
 from edgeloop.errors import Refused
+from edgeloop.schema import misfit
 from edgeloop.tools import ToolSpec
 from edgeloop.wire import Autonomy
 from edgeloop_client.terminal import visible
@@ -68,7 +69,8 @@ def check(path: Path) -> str:
 
 
 def test(*, rules: Path | None, mode: str, tool: str, arguments: str, tool_spec: Path | None) -> Json:
-    """Judge one call: `verdict`, `by`, the `rule` that decided (None: the mode did) and the `grant` that "always" would give.
+    """Judge one call: `verdict`, `by`, the `rule` that decided (None: the mode did) and the `grant` that "always" would give;
+    `misfit` is why the session would not come to judge it: its arguments do not fit the tool's schema.
 
     Raises:
         BadInput: anything that is not what it should be.
@@ -86,6 +88,7 @@ def test(*, rules: Path | None, mode: str, tool: str, arguments: str, tool_spec:
         "effect": spec.effect,
         "touches": spec.touches,
         "grant": _json(grant),
+        "misfit": misfit(spec.parameters, arguments),
     }
 
 
@@ -102,6 +105,8 @@ def told(found: Json) -> str:
         grant = found["grant"]
         always = "cannot be granted" if grant is None else json.dumps(grant, ensure_ascii=False)
         lines.append(f"      always for this session: {always}")
+    if found["misfit"] is not None:
+        lines.append(f"      but it would not be run: {found['misfit']}")
     return visible("\n".join(lines))
 
 

@@ -1,8 +1,9 @@
 """What the deployment decides, read from the Worker's variables and secrets. Nothing here is ever logged or sent."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +17,7 @@ from edgeloop.providers.base import Deadlines
 from edgeloop.providers.workers_ai import BINDING
 from edgeloop.schedule import QUESTION_MS
 
+T = TypeVar("T")
 _HEADERS = TypeAdapter(dict[str, str])
 _DOLLARS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -85,8 +87,8 @@ class Settings:
             ),
             system=text("EDGELOOP_SYSTEM") or SYSTEM,
             fetch_hosts=tuple(text("EDGELOOP_FETCH_HOSTS").split()),
-            mode=parse_mode(text("EDGELOOP_MODE") or "ask"),
-            rules=parse_rules(text("EDGELOOP_RULES") or "[]"),
+            mode=_named("EDGELOOP_MODE", parse_mode, text("EDGELOOP_MODE") or "ask"),
+            rules=_named("EDGELOOP_RULES", parse_rules, text("EDGELOOP_RULES") or "[]"),
             first_ms=_number("EDGELOOP_FIRST_MS", text("EDGELOOP_FIRST_MS"), "milliseconds"),
             idle_ms=_number("EDGELOOP_IDLE_MS", text("EDGELOOP_IDLE_MS"), "milliseconds"),
             total_ms=_number("EDGELOOP_TOTAL_MS", text("EDGELOOP_TOTAL_MS"), "milliseconds"),
@@ -134,6 +136,15 @@ class Settings:
         if self.key_usd is not None and self.ledger is None:
             return "EDGELOOP_KEY_USD is set, but there is no binding LEDGER; expected that of wrangler.toml"
         return None
+
+
+def _named(name: str, read: Callable[[str], T], value: str) -> T:
+    try:
+        return read(value)
+    except Refused as error:
+        raise Refused(
+            code="not_configured", message=f"{name}: {error.message}", expected=error.expected
+        ) from None
 
 
 def _number(name: str, value: str, unit: str) -> int | None:

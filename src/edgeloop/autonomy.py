@@ -12,6 +12,7 @@ Arguments are hostile. So an `allow` matches only what it surely covers, while `
 * an `allow` with patterns must have one for every kind of thing that the tool touches.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -92,8 +93,23 @@ def parse_rules(text: str | bytes) -> tuple[Rule, ...]:
             message=f"{where}: {first['msg']}",
             expected="an array of rules, see docs/design/autonomy.md",
         ) from None
+    _check_keys(text)
     check_rules(rules)
     return rules
+
+
+def _check_keys(text: str | bytes) -> None:
+    """Refuse a rule with two patterns of one kind: only the last would count."""
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise Refused(
+                    code="bad_frame", message=f"{key!r} twice in one rule", expected="a rule for each"
+                )
+
+    json.loads(text, object_pairs_hook=check)
 
 
 def check_rules(rules: tuple[Rule, ...]) -> None:

@@ -80,6 +80,17 @@ def test_what_always_would_mean() -> None:
     assert "cannot be granted" in out
 
 
+def test_arguments_that_do_not_fit_are_judged_and_told() -> None:
+    """Rules can be tested with less than a whole call; that such a call would not be run is said beside the verdict."""
+    _, out, _ = asked("test", "write_file", '{"path": "a"}', "--json")
+    found = json.loads(out)
+    assert (found["verdict"], found["misfit"].split(";")[0]) == ("ask", "content: missing, expected string")
+    _, out, _ = asked("test", "write_file", '{"path": "a"}')
+    assert "but it would not be run: content: missing" in out
+    _, out, _ = asked("test", "run_command", '{"command": "ls"}', "--json")
+    assert json.loads(out)["misfit"] is None
+
+
 def test_other_tools(write: Write) -> None:
     """Declarations of other tools are judged like ours, alone or in an array."""
     spec = {

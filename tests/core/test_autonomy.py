@@ -372,6 +372,7 @@ REFUSED: list[tuple[Any, str]] = [
           "a.b:80",
           "*:80", "*.b:80", "127.0.0.1:80", "a..b", "127.1", "0x7f.0.0.1", "2130706433", "[::1]", "0:0:0:0:0:0:0:1",
           "::ffff:1.2.3.4",          "fe80::1%eth0", "a:80")],
+        ('[{"verdict":"deny","path":"a/**","path":"b/**"}]', "'path' twice"),
         ([{"verdict": "deny"}] * (MAX_RULES + 1), "257 rules"),
 ]  # fmt: skip
 

@@ -333,15 +333,24 @@ async def test_with_no_token_configured_everything_is_refused(own_edge: StartEdg
     assert httpx.get(f"{edge.url}/healthz").status_code == 200
 
 
-async def test_settings_that_make_no_sense_are_told_and_brick_nothing(own_edge: StartEdge, agent: str):
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"EDGELOOP_MODE": "yolo"}, "EDGELOOP_MODE: mode 'yolo'"),
+        ({"EDGELOOP_RULES": '[{"verdict":"deny","host":"a.b:80"}]'}, "EDGELOOP_RULES: 0.host: 'a.b:80'"),
+    ],
+)
+async def test_settings_that_make_no_sense_are_told_and_brick_nothing(
+    own_edge: StartEdge, agent: str, variables: dict[str, str], told: str
+):
     """With a setting that cannot be, every request is told what was expected; none runs by fewer rules (behaviour 30)."""
-    edge = own_edge(EDGELOOP_MODE="yolo", EDGELOOP_RULES='[{"verdict":"deny","tool":"run_command"}]')
+    edge = own_edge(**{"EDGELOOP_RULES": '[{"verdict":"deny","tool":"run_command"}]', **variables})
     door = Door(url=edge.url, agent=agent)
     for _ in range(2):
         answer = await door.request("GET", "/state")
-        assert answer.status_code >= 400
-        assert "yolo" in answer.text
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_configured")
+        assert answer.json()["error"]["message"] == told
     async with raw_socket(door) as socket:
         await socket.send(json.dumps(HELLO))
-        assert "yolo" in (await refusal(socket)).message
+        assert (await refusal(socket)).message == told
     assert httpx.get(f"{edge.url}/healthz").status_code == 200
