@@ -118,8 +118,12 @@ class StepReader:
         )
 
     def _came_to_nothing(self, raw: str) -> bool:
-        """Whether a stop under this word of the provider is none: calls that were complete are answered all the same."""
-        return not self._called and ((raw == "STOP" and not self._reported) or raw.endswith(_UNWRITTEN))
+        """Whether a stop under this word of the provider is none: calls that were complete are answered all the same.
+
+        Silence is asked about once: a model that was cut off behind its last word has nothing to add.
+        """
+        silent = raw == "STOP" and not self._reported and self.attempt == 1
+        return not self._called and (silent or raw.endswith(_UNWRITTEN))
 
     def _after_a_hole(self, rest: list[Op], count: Count) -> list[BlockFinished]:
         """End at an event that could not be read. Of what came with it counts what does not depend on the lost one.

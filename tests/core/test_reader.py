@@ -176,6 +176,13 @@ def test_an_answer_of_gemini_that_came_to_nothing_is_asked_for_again(
         assert (end.error.cls, end.error.code, end.error.retryable) == ("malformed", raw, True)
 
 
+def test_silence_is_asked_about_once() -> None:
+    """After a failure, its own included, an empty answer is an answer: the model may have said everything before."""
+    again = StepReader(step=2, attempt=2)
+    again.feed([{"op": "stop", "reason": "end", "raw": "STOP"}], count)
+    assert isinstance(again.finish(TIMING, 0), StepFinished)
+
+
 def test_the_shown_part_of_a_broken_stream_is_kept() -> None:
     """Blocks with text come back as partial ones; empty ones do not."""
     assert partial_blocks(2, [TEXT, EMPTY], count) == [
