@@ -141,6 +141,8 @@ class Limiter:
     def _forget(self, now: int) -> None:
         if self._cut_at is not None and now - self._cut_at > FORGET_MS:
             self.ceiling, self._cut_at, self._refusals = math.inf, None, 0
+        if self._stopped_until - now > STOP_MAX_MS:  # no stop is that long: the clock was set back
+            self._stopped_until = now
         lost = [lease for lease in self._leases if now - lease.began > LEASE_MAX_MS]
         self._leases.difference_update(lost)
 

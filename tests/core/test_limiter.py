@@ -264,6 +264,16 @@ def test_old_refusals_and_lost_leases_are_forgotten() -> None:
     assert limiter.under_way == 2  # the second and the new one
 
 
+def test_a_clock_that_is_set_back_stops_nobody() -> None:
+    """A stop that seems to be hours away is none."""
+    limiter = Limiter()
+    lease = admitted(limiter)
+    limiter.answered(NOW, {}, lease, refusal(after=20_000))
+    limiter.released(lease)
+    held(limiter, NOW - 1_000)
+    admitted(limiter, NOW - 3_600_000)
+
+
 def test_limiters_are_bounded_and_keep_who_is_in_use() -> None:
     """Idle limiters make room, the longest unused first; one with a call under way stays, and so does its stop."""
     limiters = Limiters()
