@@ -7,7 +7,6 @@ come from workerd's inspector, by which a debugger would ask.
 
 import http.client
 import json
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ MIB = 1 << 20
 
 
 class EvictableEdge(LocalEdge):
-    """Our Worker with the door; `evict` puts every idle session to sleep."""
+    """Our Worker with the door: a request to `EVICT_PATH` evicts every session; it fails if one is not idle in time."""
 
     def _arguments(self, folder: Path, bundle: Bundle) -> list[str]:
         arguments = super()._arguments(folder, bundle)
@@ -60,17 +59,6 @@ class EvictableEdge(LocalEdge):
     def _private_places(self, folder: Path, bundle: Bundle) -> dict[str, str]:
         # An isolate talks to one debugger: so wrangler leaves it to another.
         return {**super()._private_places(folder, bundle), "VSCODE_INSPECTOR_OPTIONS": ":::"}
-
-    def evict(self) -> None:
-        """Evict every session that is idle, its sockets hibernating; returns when they are gone.
-
-        Raises:
-            LocalEdgeError: a session was not idle in time.
-        """
-        try:
-            urllib.request.urlopen(f"{self.url}{EVICT_PATH}", timeout=60).close()
-        except urllib.error.HTTPError as error:
-            raise LocalEdgeError(f"evict: HTTP {error.code}: {error.read().decode()[:500]}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

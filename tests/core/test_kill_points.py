@@ -22,7 +22,6 @@ TOOLS = (
     Tool(name="write_here", effect="mutate", place="client"),
 )
 PROVIDERS = sorted(BASES)
-HOWS: tuple[How, ...] = ("cut", "error", "kill", "stop")
 SIBLINGS = tuple(sorted((name, f'{{"n": {number}}}') for name, number in CALLS))
 
 
