@@ -162,6 +162,29 @@ async def test_a_grant_for_the_session_is_not_asked_again(provider: ScriptedProv
     assert [(e.verdict, e.by) for e in events_of(await door.events(), CallJudged)][1] == ("allow", "grant 1")
 
 
+async def test_a_runner_that_left_with_a_question_open(provider: ScriptedProvider, door: Door):
+    """The question outlives its client, another answers it, and the call runs once its runner is back (behaviours 17, 23)."""
+    shell = Shell()
+    provider.script(door.agent, orders("make"), well)
+    owner, other = Client(door=door, tools=(shell.tool,)), Client(door=door, name="b")
+    async with other:
+        await owner.open()
+        await owner.say("go")
+        await _asked(owner)
+        await owner.drop()
+        assert [question.call for question in (await door.state()).questions] == ["1.0"]
+        answers = [{"call": "1.0", "allow": True}] * 3
+        given = await asyncio.gather(*(door.request("POST", "/approvals", json=body) for body in answers))
+        assert sorted(answer.json()["duplicate"] for answer in given) == [False, True, True]
+        await other.until_event("approval_decided")
+        assert [(call.call, call.runner) for call in (await door.state()).calls] == [("1.0", None)]
+        async with owner:
+            await owner.until_idle()
+            assert owner.view == await door.view()
+    assert shell.ran == ["make"]
+    assert len(events_of(await door.events(), ToolStarted)) == 1
+
+
 async def test_stop_answers_an_open_question(provider: ScriptedProvider, door: Door):
     """A turn that waits for a person can be stopped; the answer that comes later is refused with a reason (behaviour 21)."""
     shell = Shell()
