@@ -80,7 +80,15 @@ class Contestants:
 
     def python_naive(self) -> Contestant:
         """A Python handler per chunk."""
-        return self._start("python per chunk", "plain", self._peer("python-naive", private_copy=True))
+        return self._start(
+            "python per chunk", "plain", self._peer("python", private_copy=True, LOOP="python")
+        )
+
+    def js_pump_in_python(self) -> Contestant:
+        """The bare JavaScript pump in a Python Worker."""
+        return self._start(
+            "js pump in Python", "plain", self._peer("python", private_copy=True, LOOP="javascript")
+        )
 
     def bare_object(self) -> Contestant:
         """A Python object with a socket and a table."""

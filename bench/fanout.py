@@ -1,8 +1,9 @@
 """`make bench-fanout`: one model server feeding many sessions, through our Worker and its peers, in the same run.
 
 Contestants: ours; a Python handler per chunk; the Agents SDK's `AIChatAgent`; a bare JavaScript pump, which is what the runtime
-can do at best. Figures are medians over ROUNDS (3), the contestants taking turns. Latency runs from the model server's write of a
-delta to the viewer's receipt, in steady state: when all sessions stream, until the first ends. QUICK=1 is a smoke run.
+can do at best; the same pump in a Python Worker, which is what it can do at best where Pyodide is. Figures are medians over
+ROUNDS (3), the contestants taking turns. Latency runs from the model server's write of a delta to the viewer's receipt, in steady
+state: when all sessions stream, until the first ends. QUICK=1 is a smoke run.
 """
 
 import os
@@ -96,7 +97,9 @@ class Fanout:
 
     # --- the whole --------------------------------------------------------------------------------------------------
 
-    def round(self, ours: Contestant, pump: Contestant, naive: Contestant, sdk: Contestant) -> None:
+    def round(
+        self, ours: Contestant, pump: Contestant, beside: Contestant, naive: Contestant, sdk: Contestant
+    ) -> None:
         """Measure everything once, each figure's contestants one right after the other."""
         self.report.progress("one stream at full speed")
         for who in (ours, naive, sdk, pump):
@@ -105,6 +108,7 @@ class Fanout:
             rivals = [
                 ours,
                 pump,
+                beside,
                 *([naive] if sessions in NAIVE_SESSIONS else []),
                 *([sdk] if sessions in SDK_SESSIONS else []),
             ]
@@ -112,11 +116,11 @@ class Fanout:
             for who in rivals:
                 self.paced(who, sessions)
         self.report.progress("100 sessions with 3 viewers each")
-        for who in (ours, pump):
+        for who in (ours, pump, beside):
             self.paced(who, 100, viewers=3, what="100 sessions x 3 viewers")
         self.report.progress(f"100 streams while {WAKING} others wake within {WAKE_WITHIN_MS} ms")
         others = {"sessions": WAKING, "withinMs": WAKE_WITHIN_MS, "prefix": "sleeper"}
-        for who in (ours, pump):
+        for who in (ours, pump, beside):
             self.paced(who, 100, what=f"100 sessions, {WAKING} wake", wake=others)
 
     def targets(self) -> None:
@@ -124,14 +128,18 @@ class Fanout:
         self.full_speed_targets()
         for sessions in SESSIONS:
             self.bound(f"latency p99, {sessions} sessions, edgeloop", P99_MS[sessions])
-            self.ratio(f"latency p99, {sessions} sessions", "js pump", 1.3)
+            self.pumps(f"latency p99, {sessions} sessions")
             self.ratio(f"latency p99, {sessions} sessions", "agents-sdk", 0.1)
         self.bound("CPU per delta, 100 sessions, edgeloop", 0.07)
-        self.ratio("CPU per delta, 100 sessions", "js pump", 1.3)
+        self.pumps("CPU per delta, 100 sessions")
         self.bound("latency p99, 100 sessions x 3 viewers, edgeloop", 40.0)
-        self.ratio("latency p99, 100 sessions x 3 viewers", "js pump", 1.3)
+        self.pumps("latency p99, 100 sessions x 3 viewers")
         self.bound(f"latency p99, 100 sessions, {WAKING} wake, edgeloop", 80.0)
-        self.ratio(f"latency p99, 100 sessions, {WAKING} wake", "js pump", 1.3)
+        self.pumps(f"latency p99, 100 sessions, {WAKING} wake")
+
+    def pumps(self, name: str) -> None:
+        for pump in ("js pump", "js pump in Python"):
+            self.ratio(name, pump, 1.3)
 
     def full_speed_targets(self) -> None:
         mine = self.median("full speed, edgeloop")
@@ -160,16 +168,22 @@ def main() -> None:
     fanout = Fanout(report=report)
     with ExitStack() as stack:
         contestants = Contestants(stack, stack.enter_context(Provider()))
-        report.progress("starting four Workers")
+        report.progress("starting five Workers")
         running = start(
-            [contestants.edgeloop, contestants.js_pump, contestants.python_naive, contestants.agents_sdk]
+            [
+                contestants.edgeloop,
+                contestants.js_pump,
+                contestants.js_pump_in_python,
+                contestants.python_naive,
+                contestants.agents_sdk,
+            ]
         )
-        for who in running[:2]:
+        for who in running[:3]:
             fanout.crowd(who, "full:1", WAKING // 10 if QUICK else WAKING, prefix="sleeper")
         for number in range(ROUNDS):
             report.progress(f"round {number + 1} of {ROUNDS}")
             fanout.round(*running)
-        fanout.saturated(running[3])
+        fanout.saturated(running[-1])
     for name, runs in fanout.found.items():
         report.figure(name, runs, fanout.units[name])
     fanout.targets()

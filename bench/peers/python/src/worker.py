@@ -1,4 +1,9 @@
-"""The straightforward Python handler per chunk: read, split lines, json.loads, one frame per delta. Nothing kept or checked."""
+"""A minimal Python Worker, with one of two loops between the model and the sockets; nothing is kept or checked.
+
+LOOP "python" is the straightforward handler per chunk: read, split lines, json.loads, one frame per delta. "javascript" is the
+bare pump (../js-pump) with no Python in it: what workerd can do at best beside Pyodide, whose heap V8 marks in each major
+collection.
+"""
 
 import json
 from typing import Any
@@ -6,7 +11,7 @@ from urllib.parse import urlsplit
 
 import js
 from pyodide.ffi import to_js
-from workers import DurableObject, WorkerEntrypoint
+from workers import DurableObject, WorkerEntrypoint, import_from_javascript
 
 
 class Pump(DurableObject):
@@ -15,6 +20,7 @@ class Pump(DurableObject):
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
         self._raw = ctx._ctx
+        self._pump = import_from_javascript("pump.mjs").pump
 
     async def fetch(self, request: Any) -> Any:  # noqa: ARG002
         """Take a viewer."""
@@ -25,6 +31,12 @@ class Pump(DurableObject):
 
     async def webSocketMessage(self, ws: Any, message: str) -> None:  # noqa: ARG002, N802
         """Ask the model and stream its answer."""
+        if self.env.LOOP == "javascript":
+            await self._pump(self.env.MODEL_URL, message, self._raw.getWebSockets())
+        else:
+            await self._stream(message)
+
+    async def _stream(self, message: str) -> None:
         asked = {"model": "bench", "stream": True, "messages": [{"role": "user", "content": message}]}
         init = {
             "method": "POST",

@@ -1,0 +1,1 @@
+../../js-pump/src/pump.mjs
