@@ -28,6 +28,8 @@ _ASSIGNMENT = re.compile(r"\w+\+?=")
 _NESTED = re.compile(r"\$\(|`|[<>]\(")
 _GLUED = re.compile(r"-\w|[\w-]+=")
 """What may stand right before a script in its word: `-cmake`, `--command=make`, `m=make`."""
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+"""Read as pairs: the newline behind an escaped backslash ends a command, one behind a backslash goes with it."""
 _BARE = re.compile(r"[\w@%+=:,./^-]+", re.ASCII)
 _SHORT = re.compile(r"-[a-z0-9]{1,4}")
 
@@ -171,7 +173,7 @@ def may_run(line: str, wanted: list[str]) -> bool:
 
     Options among the wanted words may stand anywhere behind the command, short ones in any order and apart.
     """
-    runs = None if len(line) > LINE_MAX else _runs(line.replace("\\\n", ""))
+    runs = None if len(line) > LINE_MAX else _runs(line)
     return runs is None or any(_begins(words, starts, wanted) for words, starts in runs)
 
 
@@ -185,6 +187,7 @@ def _runs(line: str) -> list[_Run] | None:
     runs, todo, left = list[_Run](), [(line, 0)], _READ_MAX
     while todo:
         text, depth = todo.pop()
+        text = _ESCAPED.sub(_joined, text)
         for start in (0, *(match.end() for match in _NESTED.finditer(text))):
             left -= len(text) - start
             if left < 0 or depth > _DEPTH_MAX:
@@ -201,6 +204,10 @@ def _runs(line: str) -> list[_Run] | None:
                 appends = any(_name(word.text) in _APPENDERS for word in words)
                 runs.append(([*words, Word(text="", open=True)] if appends else words, len(words)))
     return runs
+
+
+def _joined(escaped: re.Match[str]) -> str:
+    return "" if escaped.group() == "\\\n" else escaped.group()
 
 
 def _without_assignments(words: list[Word]) -> list[Word]:
