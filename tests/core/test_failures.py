@@ -235,7 +235,7 @@ def test_a_hostile_body_is_an_error_like_any_other(body: bytes) -> None:
     assert found.model_dump_json()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(300, 599),
     st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-should-retry"]), st.text()),

@@ -191,4 +191,4 @@ class Racing(RuleBasedStateMachine):
 
 
 TestRacing = Racing.TestCase
-TestRacing.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestRacing.settings = settings(max_examples=100, stateful_step_count=30)

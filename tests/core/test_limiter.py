@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop.events import (
@@ -422,7 +422,6 @@ ERRORS = st.none() | st.builds(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(HOSTILE, ERRORS, st.integers(0, 10_000)), max_size=8),
     st.floats(0, 0.999),

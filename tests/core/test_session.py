@@ -815,7 +815,7 @@ class World:
             self.sim.record(*events)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(MOVES), max_size=60))
 @example(["rules", "say", "burst"])
 @example(["say", "stream", "stream", "stream", "plan", "burst"])

@@ -168,7 +168,7 @@ needs_sh = pytest.mark.skipif(SHELL is None, reason="no shell here")
 
 
 @needs_sh
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(line=ODD)
 def test_a_plain_line_is_what_the_shell_makes_of_it(
     line: str, tmp_path_factory: pytest.TempPathFactory
@@ -213,7 +213,7 @@ PIECES = st.lists(
 
 
 @needs_sh
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(line=PIECES)
 @example(line="a\\\\\na b")
 def test_what_the_shell_runs_is_never_ruled_out(line: str, tmp_path_factory: pytest.TempPathFactory) -> None:

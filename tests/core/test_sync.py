@@ -587,4 +587,4 @@ def test_an_older_life_is_fenced_by_its_hello() -> None:
 
 
 TestSync = Sync.TestCase
-TestSync.settings = settings(max_examples=100, stateful_step_count=80, deadline=None)
+TestSync.settings = settings(max_examples=100, stateful_step_count=80)

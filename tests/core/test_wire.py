@@ -133,7 +133,7 @@ def test_a_hostile_frame_is_refused_without_an_echo(code: str, frame: str | byte
     assert error.__cause__ is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
@@ -146,7 +146,7 @@ def test_any_json_is_a_frame_or_refused(value: Any) -> None:
         parse_client_frame(json.dumps(value))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_with_a_type(data: bytes) -> None:
     """No bytes raise anything but the typed refusal."""
