@@ -87,7 +87,7 @@ CASES = [
          body={"success": False, "errors": [{"code": 3036, "message": "used up"}]},
          cls="billing", retryable=False, code="3036"),
     Case(name="workers ai, no capacity", status=429, body={"errors": [{"code": 3040, "message": "m"}]},
-         cls="rate_limit", retryable=True, code="3040"),
+         cls="overloaded", retryable=True, code="3040"),
     Case(name="workers ai, timeout", status=408, body={"errors": [{"code": 3007}]},
          cls="timeout", retryable=True),
     Case(name="mistral", status=422, body={"detail": [{"type": "extra_forbidden"}]},

@@ -30,12 +30,16 @@ def busy_until(reply: Reply) -> None:
     reply.refuse(503, kind="overloaded_error", headers={"retry-after": until})
 
 
+def busy_inside(reply: Reply) -> None:
+    reply.error(kind="rate_limit_error", message=f"Rate limit reached. Please try again in {STOP_S}s.")
+
+
 async def turn(door: Door, text: str = "go", model: str | None = None) -> list[Recorded]:
     await door.post(text, model=model)
     return await door.until("turn_finished")
 
 
-@pytest.mark.parametrize("script", [busy, busy_until], ids=["seconds", "a date"])
+@pytest.mark.parametrize("script", [busy, busy_until, busy_inside], ids=["seconds", "a date", "inside"])
 async def test_a_refusal_holds_its_key_and_model_back_and_nobody_else(
     provider: ScriptedProvider, door: Door, script: Script
 ):

@@ -124,10 +124,10 @@ class Reply:
         )
         self._handler.answer(status, json.dumps(body).encode(), headers or {})
 
-    def error(self, kind: str = "overloaded_error") -> None:
+    def error(self, kind: str = "overloaded_error", message: str = "scripted error") -> None:
         """Send an error inside the 200 stream."""
         self._begin()
-        error = {"type": kind, "message": "scripted error"}
+        error = {"type": kind, "message": message}
         if self._dialect == "openai":
             self._data({"error": {**error, "code": 503}})
         else:

@@ -1,7 +1,8 @@
 """A provider's refusal as a typed error: its class, whether trying again can help, and when."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -26,19 +27,31 @@ _BY_STATUS: dict[int, ErrorClass] = {
 _RETRYABLE: frozenset[ErrorClass] = frozenset(
     {"connection", "timeout", "rate_limit", "overloaded", "server", "truncated", "malformed", "interrupted"}
 )
-_SPENT = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-        "enforced_spend_limit_reached",
-        "billing_error",
-        "exceeded_current_quota_error",  # Moonshot
-        "3036",  # Workers AI: the day's allowance
-    }
-)
+_BY_CODE: dict[str, ErrorClass] = {
+    "insufficient_quota": "billing",
+    "credit_balance_exhausted": "billing",
+    "organization_spend_limit_exceeded": "billing",
+    "project_spend_limit_exceeded": "billing",
+    "organization_usage_limit_exceeded": "billing",
+    "enforced_spend_limit_reached": "billing",
+    "billing_error": "billing",
+    "billing_not_active": "billing",
+    "exceeded_current_quota_error": "billing",  # Moonshot
+    "3036": "billing",  # Workers AI: the day's allowance
+    "3040": "overloaded",  # Workers AI: no capacity, told as 429
+    "engine_overloaded_error": "overloaded",  # Moonshot, as 429
+    "tool_use_failed": "malformed",  # Groq: the model's own bad call, as 400; a fresh attempt writes another one
+    "content_filter": "content_filter",
+    "content_policy_violation": "content_filter",
+}
+"""Where the peer's own word says more than the status. The same words inside a stream are Rust's (`decode/failure.rs`)."""
+_PROSE = re.compile(r"(?:try again|retry) in (.*)|retry after (.*)", re.IGNORECASE | re.DOTALL)
+_SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([a-z]+)", re.IGNORECASE)
+_UNITS_MS = {"ms": 1} | {
+    word: scale
+    for unit, scale in (("second", 1_000), ("minute", 60_000), ("hour", 3_600_000), ("day", 86_400_000))
+    for word in (unit[0], unit, f"{unit}s")
+}
 _MESSAGE_CHARS = 1_000
 HINT_MAX_MS = 366 * 24 * 3_600_000
 """A peer that says to come back in more than a year has said nothing."""
@@ -55,10 +68,8 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, now: int |
     """Classify an HTTP answer that is not 200. `headers` keys are lower case; `now`, in ms, is for a hint that is a date where
     the answer does not say its own."""
     error = _error_object(body)
-    code = _code(error)
-    cls: ErrorClass = _BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
-    if code in _SPENT or _is_daily(error):
-        cls = "billing"
+    code = next(_words(error), "")
+    cls = _class(status, error)
     should = headers.get("x-should-retry")
     again = should == "true" if should in ("true", "false") and cls != "billing" else retryable(cls)
     message = error.get("message")
@@ -68,7 +79,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes, now: int |
         code=_clean(code) or str(status),
         message=f"HTTP {status}: {_clean(text[:_MESSAGE_CHARS])}",
         retryable=again,
-        retry_after_ms=_header_hint_ms(headers, now) or _body_hint_ms(error),
+        retry_after_ms=_header_hint_ms(headers, now) or _body_hint_ms(error, cls),
     )
 
 
@@ -97,14 +108,23 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [_object(item) for item in cast("list[Any]", value)] if isinstance(value, list) else []
 
 
-def _code(error: dict[str, Any]) -> str:
+def _class(status: int, error: dict[str, Any]) -> ErrorClass:
+    """An empty account goes before whatever else is said: a spend limit is told as a rate limit too."""
+    known: list[ErrorClass] = [_BY_CODE[code] for code in map(str.lower, _words(error)) if code in _BY_CODE]
+    if _is_daily(error) or "billing" in known:
+        return "billing"
+    unnamed: ErrorClass = "server" if status >= 500 else "invalid_request"
+    return known[0] if known else _BY_STATUS.get(status, unnamed)
+
+
+def _words(error: dict[str, Any]) -> Iterator[str]:
+    """The peer's own words for an error, the most telling first."""
     inner = _object(error.get("details")).get("error_code")
     for value in (inner, error.get("code"), error.get("type"), error.get("status")):
         if isinstance(value, str) and value:
-            return value[:100]
+            yield value[:100]
         if isinstance(value, int) and value >= 1_000:  # a smaller one repeats the status
-            return str(value)
-    return ""
+            yield str(value)
 
 
 def _is_daily(error: dict[str, Any]) -> bool:
@@ -119,11 +139,24 @@ def _header_hint_ms(headers: Mapping[str, str], now: int | None) -> int | None:
     return _ms(headers.get("retry-after-ms", ""), 1) or _ms(hint, 1_000) or _until_ms(hint, headers, now)
 
 
-def _body_hint_ms(error: dict[str, Any]) -> int | None:
-    """Google's RetryInfo."""
+def _body_hint_ms(error: dict[str, Any], cls: ErrorClass) -> int | None:
+    """Google's RetryInfo, else what the message says: of those that ask for patience alone, as others may quote the model."""
     delays = [detail.get("retryDelay") for detail in _objects(error.get("details"))]
-    hints = [_ms(delay[:-1], 1_000) for delay in delays if isinstance(delay, str) and delay.endswith("s")]
-    return next((hint for hint in hints if hint), None)
+    told = [delay for delay in delays if isinstance(delay, str)]
+    prose = _PROSE.search(str(error.get("message"))[:_MESSAGE_CHARS])
+    if prose is not None and cls in ("rate_limit", "overloaded"):
+        told.append(prose[1] or prose[2])
+    return next((hint for hint in map(_span_ms, told) if hint), None)
+
+
+def _span_ms(text: str) -> int | None:
+    """How long a text says at its start: `20ms`, `1.2s`, `6m0s`, `26 seconds`."""
+    total, at = 0.0, 0
+    while part := _SPAN.match(text, at):
+        if (scale := _UNITS_MS.get(part[2].lower())) is None:
+            return None
+        total, at = total + float(part[1]) * scale, part.end()
+    return _believed(total)
 
 
 def _until_ms(text: str, headers: Mapping[str, str], now: int | None) -> int | None:

@@ -1,5 +1,6 @@
 //! Errors a peer reports inside a stream, as one of our classes. The words that providers use for them are those of
-//! their documentation and of recorded streams; refusals before a stream are src/edgeloop/providers/failures.py's.
+//! their documentation and of recorded streams; refusals before a stream are src/edgeloop/providers/failures.py's, and the
+//! two must agree (tests/core/test_refusals.py).
 
 use std::borrow::Cow;
 
@@ -46,42 +47,112 @@ impl Class {
     }
 }
 
-/// One reported error: `code` is the peer's own word for it.
+/// One reported error: `code` is the peer's own word for it, `retry_after_ms` when it says to come back.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub class: Class,
     pub code: String,
     pub message: String,
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
     pub fn new(class: Class, message: &str) -> Self {
-        Failure { class, code: String::new(), message: message.to_owned() }
+        Failure { class, code: String::new(), message: message.to_owned(), retry_after_ms: None }
     }
 
-    /// Read an error object of any dialect (`{type|code|status, message}`), or a bare string.
+    /// Read an error object of any dialect (`{type|code|status, message, details}`), or a bare string.
     pub fn read(error: &Value) -> Self {
-        if let Some(text) = error.string() {
-            return Failure {
-                class: classify_message(&text),
-                code: String::new(),
-                message: text.into_owned(),
-            };
-        }
-        let words: Vec<Cow<str>> = ["code", "type", "status"].iter().filter_map(|k| word(error, k)).collect();
-        let message = error.str("message").or_else(|| error.str("msg")).unwrap_or_default();
-        let class = words
-            .iter()
-            .map(|code| classify(code))
-            .find(|class| *class != Class::Unknown)
-            .unwrap_or_else(|| classify_message(&message));
+        let message = error.string().or_else(|| error.str("message")).or_else(|| error.str("msg"));
+        let message = message.unwrap_or_default();
+        let paths: [&[&str]; 4] = [&["details", "error_code"], &["code"], &["type"], &["status"]];
+        let words: Vec<Cow<str>> = paths.iter().filter_map(|path| word(error.at(path)?)).collect();
+        let class = class_of(error, &words, &message);
         let code = words.first().cloned().unwrap_or_default().into_owned();
-        Failure { class, code, message: message.into_owned() }
+        let retry_after_ms = info_ms(error).or_else(|| prose_ms(class, &message));
+        Failure { class, code, message: message.into_owned(), retry_after_ms }
     }
 }
 
-fn word<'t>(error: &Value<'t>, key: &str) -> Option<Cow<'t, str>> {
-    let value = error.get(key)?;
+/// An empty account goes before whatever else is said: a spend limit is told as a rate limit too.
+fn class_of(error: &Value, words: &[Cow<str>], message: &str) -> Class {
+    let classes = || words.iter().map(|code| classify(code));
+    if is_daily(error) || classes().any(|class| class == Class::Billing) {
+        return Class::Billing;
+    }
+    classes().find(|class| *class != Class::Unknown).unwrap_or_else(|| classify_message(message))
+}
+
+fn details<'t>(error: &Value<'t>) -> impl Iterator<Item = Value<'t>> {
+    error.get("details").into_iter().flat_map(|details| details.items())
+}
+
+/// Whether a Google quota counts by the day: no retry helps before tomorrow.
+fn is_daily(error: &Value) -> bool {
+    let violations = |detail: Value<'_>| {
+        detail.get("violations").is_some_and(|all| {
+            all.items()
+                .filter_map(|one| one.str("quotaId"))
+                .any(|id| id.to_ascii_lowercase().contains("perday"))
+        })
+    };
+    details(error).any(violations)
+}
+
+/// Google's RetryInfo.
+fn info_ms(error: &Value) -> Option<u64> {
+    details(error).filter_map(|detail| span_ms(&detail.str("retryDelay")?)).next()
+}
+
+/// "Please try again in 1.2s", of those that ask for patience alone: other messages may quote what the model wrote.
+fn prose_ms(class: Class, message: &str) -> Option<u64> {
+    if !matches!(class, Class::RateLimit | Class::Overloaded) {
+        return None;
+    }
+    let lower = message.to_ascii_lowercase();
+    let behind = |phrase: &&str| lower.find(*phrase).map(|at| at + phrase.len());
+    span_ms(&lower[["try again in ", "retry in ", "retry after "].iter().find_map(behind)?..])
+}
+
+/// How long a text says at its start: `20ms`, `1.2s`, `6m0s`, `26 seconds`. A zero and more than a year say nothing.
+fn span_ms(mut text: &str) -> Option<u64> {
+    let mut total = 0u64;
+    while text.starts_with(|c: char| c.is_ascii_digit()) {
+        let (number, rest) = split(text, |c| c.is_ascii_digit() || c == '.');
+        let (unit, rest) = split(rest.strip_prefix(' ').unwrap_or(rest), |c| c.is_ascii_alphabetic());
+        total = total.checked_add(in_ms(number, unit)?)?;
+        text = rest;
+    }
+    Some(total).filter(|ms| (1..HINT_MAX_MS).contains(ms))
+}
+
+fn split(text: &str, inside: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !inside(c)).unwrap_or(text.len()))
+}
+
+/// By hand, to the thousandth: a float parser's tables would be a tenth of the module.
+fn in_ms(number: &str, unit: &str) -> Option<u64> {
+    let scale = match unit {
+        "ms" => 1,
+        "s" | "second" | "seconds" => 1_000,
+        "m" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths =
+        fraction.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(thousandths * scale / 1_000)
+}
+
+/// As in failures.py: a peer that says to come back in more than a year has said nothing.
+const HINT_MAX_MS: u64 = 366 * 24 * 3_600_000;
+
+fn word<'t>(value: Value<'t>) -> Option<Cow<'t, str>> {
     match value.kind() {
         Kind::Number => Some(Cow::Borrowed(value.raw())),
         _ => value.string().filter(|text| !text.is_empty()),
@@ -93,9 +164,11 @@ fn classify(code: &str) -> Class {
         "overloaded_error"
         | "engine_overloaded_error"
         | "server_is_overloaded"
-        | "slow_down"
+        | "service_unavailable_error"
+        | "capacity_exceeded"
         | "overloaded"
         | "unavailable"
+        | "498"
         | "503"
         | "529"
         | "3040" => Class::Overloaded,
@@ -110,9 +183,13 @@ fn classify(code: &str) -> Class {
         | "3036"
         | "organization_usage_limit_exceeded"
         | "enforced_spend_limit_reached" => Class::Billing,
-        "rate_limit_error" | "rate_limit_exceeded" | "resource_exhausted" | "too_many_requests" | "429" => {
-            Class::RateLimit
-        }
+        // `slow_down`: the traffic grew too fast, which is ours to mend.
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "slow_down"
+        | "resource_exhausted"
+        | "too_many_requests"
+        | "429" => Class::RateLimit,
         "api_error"
         | "server_error"
         | "internal"
@@ -132,10 +209,10 @@ fn classify(code: &str) -> Class {
         | "permission_denied"
         | "401"
         | "403" => Class::Auth,
+        "request_too_large" | "413" | "3006" => Class::TooLarge,
         "invalid_request_error"
         | "invalid_prompt"
         | "not_found_error"
-        | "request_too_large"
         | "context_length_exceeded"
         | "invalid_argument"
         | "failed_precondition"

@@ -307,12 +307,17 @@ impl Turn {
 
     pub fn fail(&mut self, failure: Failure) {
         if !std::mem::replace(&mut self.ended, true) {
-            let Failure { class, code, message } = failure;
+            let Failure { class, code, message, retry_after_ms } = failure;
             self.out.op(Tag::End, "error", 0, |f| {
-                f.str("class", class.name())
+                let fields = f
+                    .str("class", class.name())
                     .str("code", &code)
                     .str("message", &message)
-                    .bool("retryable", class.retryable())
+                    .bool("retryable", class.retryable());
+                match retry_after_ms {
+                    Some(ms) => fields.raw("retry_after_ms", &ms.to_string()),
+                    None => fields,
+                }
             });
         }
     }
