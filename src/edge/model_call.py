@@ -90,7 +90,7 @@ class ModelCall:
         if self._timer is None:
             self._made = time.monotonic()
         self._timer = None
-        lease = self._limiter.admit(now_ms(), random.random())
+        lease = self._limiter.admit(now_ms(), random.random(), request.tokens)
         if isinstance(lease, Lease):
             self._lease = lease
             self._send(request, body)

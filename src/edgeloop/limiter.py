@@ -93,7 +93,7 @@ class Limiter:
         return len(self._leases)
 
     def admit(self, now: int, jitter: float, tokens: int = 1) -> Lease | int:
-        """Let a call begin, or say after how many ms to ask again. `tokens` is an estimate of its uncached input."""
+        """Let a call begin, or say after how many ms to ask again. `tokens` is an estimate of what its provider will count."""
         self._forget(now)
         needs = [(bucket, 1 if name == "requests" else tokens) for name, bucket in self._buckets.items()]
         wait = max([self._stopped_until - now, *(bucket.wait(now, need) for bucket, need in needs)])

@@ -5,10 +5,11 @@ The bytes themselves are the shell's to keep: they only ever grow, so it stores 
 bytes, since encoding is pure. Knows providers by their interface; holds no key.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeloop.events import Recorded, StepStarted
 from edgeloop.providers import PROVIDERS, Plan, Request, Target
+from edgeloop.spend import head_of
 from edgeloop.state import State
 from edgeloop.transcript import Transcript
 
@@ -60,6 +61,8 @@ def build_request(state: State, target: Target, messages: bytes = b"") -> Reques
     Raises:
         KeyError: the state names a provider that is not known here.
     """
+    provider = PROVIDERS[state.provider]
     tools = tuple(tool.spec for tool in state.tools)
     plan = Plan(model=state.model, system=state.system, tools=tools, messages=(messages,))
-    return PROVIDERS[state.provider].build_request(plan, target)
+    tokens = state.spend.input_tokens(head_of(state.system, state.tools), cached=provider.counts_cached)
+    return replace(provider.build_request(plan, target), tokens=tokens)

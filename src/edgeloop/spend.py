@@ -82,10 +82,21 @@ class Spend:
         price = price_of(self.model, self.call_at)
         if price is None:
             return None
-        tokens = self.prompt.at_most() + (tokens_at_most(head) if self.prompt.anchor is None else 0)
+        tokens = self.prompt.at_most() + self._unanchored(head)
         rates = rates_for(price, tokens)
         dearest = max(rates.input, rates.cache_write_5m or 0)
         return (tokens * dearest + max(OUTPUT_LEAST, 2 * self.output_max) * rates.output) / _MILLION
+
+    def input_tokens(self, head: Iterable[str], *, cached: bool) -> int:
+        """The size of the begun call's prompt, as likely as not; unless `cached` without what the last answered prompt held.
+
+        That is taken to be in the provider's cache still: after a long pause it is not, and the figure is too low.
+        """
+        known = 0 if cached else self.prompt.anchor or 0
+        return max(1, self.prompt.estimate() - known + self._unanchored(head))
+
+    def _unanchored(self, head: Iterable[str]) -> int:
+        return tokens_at_most(head) if self.prompt.anchor is None else 0
 
     def ended(self, step: int, attempt: int, usage: Usage, model: str) -> None:
         """The call ended well; `model` is the session's now."""

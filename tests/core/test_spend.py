@@ -12,6 +12,7 @@ from edgeloop.events import (
     ConfigChanged,
     Event,
     Recorded,
+    RetryScheduled,
     StepError,
     StepFailed,
     StepFinished,
@@ -22,6 +23,8 @@ from edgeloop.events import (
     Usage,
     UserMessageReceived,
 )
+from edgeloop.prompt import build_request
+from edgeloop.providers import PROVIDERS, Target
 from edgeloop.schedule import World, due
 from edgeloop.session import Session
 from edgeloop.spend import OUTPUT_LEAST
@@ -177,6 +180,61 @@ def test_a_failed_call_counts_what_was_told_and_shown():
     book.tell(BlockFinished(step=1, block=0, type="text", text="word", tokens=900, partial=True))
     book.fail(error("truncated"), usage=Usage(input_uncached=2_000, output=1))
     assert book.state.spend.usd == pytest.approx(2_000 * INPUT + 900 * OUTPUT)
+
+
+# --- what a rate limit counts ---------------------------------------------------------------------------------------
+
+ALL, FRESH = True, False
+COUNTED = (
+    ("before the first answer", Book.of().say(500).start(), 500, 500),
+    ("what came since", Book.of().say(500).start().finish(input_uncached=9_000).say(300).start(), 9_300, 300),
+    (
+        "cached or written, it was in the last prompt",
+        Book.of()
+        .say(5)
+        .start()
+        .finish(input_uncached=1_000, cache_read=7_000, cache_write_5m=1_000)
+        .say(300)
+        .start(),
+        9_300,
+        300,
+    ),
+    (
+        "a failed attempt answers nothing",
+        Book.of()
+        .say(500)
+        .start()
+        .fail(error("overloaded"))
+        .tell(RetryScheduled(due=AT), StepStarted(step=1, attempt=2)),
+        500,
+        500,
+    ),
+    ("nothing new", Book.of().say(500).start().finish(input_uncached=9_000).start(), 9_000, 1),
+)
+
+
+@pytest.mark.parametrize(("name", "book", "whole", "fresh"), COUNTED, ids=[row[0] for row in COUNTED])
+def test_what_a_rate_limit_counts_of_the_begun_call(name: str, book: Book, whole: int, fresh: int):
+    """The whole prompt, or what the last answered one did not hold."""
+    spend = book.state.spend
+    assert [spend.input_tokens((), cached=cached) for cached in (ALL, FRESH)] == [whole, fresh]
+
+
+def test_the_head_counts_until_the_provider_has_told():
+    """Its figure holds the system prompt and the tools; before the first there is their length."""
+    head = ("words " * 100,)
+    assert Book.of().say(500).start().state.spend.input_tokens(head, cached=False) > 650
+    told = Book.of().say(500).start().finish(input_uncached=9_000).say(300).start().state.spend
+    assert told.input_tokens(head, cached=False) == 300
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_request_knows_what_its_provider_counts(name: str):
+    """Anthropic does not count what a cache held; the others do."""
+    book = Book.of().tell(ConfigChanged(provider=name, model="m", system="")).say(500)
+    book.start().finish(input_uncached=9_000).say(300).start()
+    request = build_request(book.state, Target(base_url="http://model.test"))
+    assert request.tokens == (300 if name == "anthropic" else 9_300)
 
 
 # --- the cap --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from email.utils import formatdate
 from uuid import uuid4
 
@@ -69,6 +70,29 @@ async def test_a_refusal_holds_its_key_and_model_back_and_nobody_else(
     first, *later = [request.at for request in provider.asked(model)]
     assert len(later) == 2
     assert min(later) - first >= STOP_S - 1.1  # a date counts in whole seconds
+
+
+async def test_a_call_waits_until_its_providers_bucket_holds_it(provider: ScriptedProvider, door: Door):
+    """What the headers leave lets a small prompt in and holds a large one back until it is there; the turn then goes on."""
+    model, limit, left, full_s = f"m-{uuid4().hex[:8]}", 40_000, 10_000, 7
+
+    def little_left(reply: Reply) -> None:
+        reset = datetime.fromtimestamp(time.time() + full_s, UTC).isoformat()
+        shown = {"limit": str(limit), "remaining": str(left), "reset": reset}
+        reply.head({f"anthropic-ratelimit-input-tokens-{part}": value for part, value in shown.items()})
+        well(reply)
+
+    provider.script(model, little_left, little_left, well)
+    await turn(door, model=model)
+    await door.post("and again", id="m2", model=model)
+    assert not events_of(await door.until("turn_finished", times=2), StepFailed)
+    await door.post("word " * 25_000, id="m3", model=model)
+    events = await door.until("turn_finished", times=3)
+    (failed,) = events_of(events, StepFailed)
+    assert failed.error.message.startswith("held back")
+    assert events_of(events, TurnFinished)[-1].reason == "done"
+    _, second, third = [request.at for request in provider.asked(model)]
+    assert third - second >= 2  # 15,000 of the 30,000 that come back in 7 s, as told in whole seconds
 
 
 async def test_a_stop_while_the_limiter_holds_a_call_for_a_moment(provider: ScriptedProvider, door: Door):

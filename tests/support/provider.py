@@ -44,8 +44,13 @@ class Reply:
         self._calls = count()
         self._open = False
         self._called = False
+        self._headers = dict[str, str]()
 
     # --- what a script says -----------------------------------------------------------------------------------------
+
+    def head(self, headers: dict[str, str]) -> None:
+        """Send these with the answer's head, which has not begun."""
+        self._headers |= headers
 
     def text(self, *pieces: str, gap: float = 0.0) -> None:
         """Say a block of text, one event per piece, so many seconds apart."""
@@ -205,7 +210,7 @@ class Reply:
         if self._open:
             return
         self._open = True
-        self._handler.start_stream()
+        self._handler.start_stream(self._headers)
         if self._dialect == "openai":
             self._chat({"role": "assistant", "content": ""})
         else:
@@ -335,8 +340,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def start_stream(self) -> None:
+    def start_stream(self, headers: dict[str, str]) -> None:
         self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()

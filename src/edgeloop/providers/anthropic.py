@@ -28,6 +28,7 @@ class Anthropic:
     """The adapter of the Messages API and servers that speak it."""
 
     name = "anthropic"
+    counts_cached = False
 
     def encode(self, entry: Entry) -> bytes:
         """One message per entry; all results of a batch are one user message, results only (section 1.1)."""

@@ -55,19 +55,25 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An HTTP request as data; the decoder of its answer is named by `dialect`."""
+    """An HTTP request as data; the decoder of its answer is named by `dialect`.
+
+    `tokens` is an estimate of the input that its provider's rate limit counts.
+    """
 
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes
     dialect: Dialect
     deadlines: Deadlines
+    tokens: int = 1
 
 
 class Provider(Protocol):
     """An adapter. `encode` is pure and stable: the same entry gives the same bytes for ever."""
 
     name: str
+    counts_cached: bool
+    """Whether its rate limits count input that a cache already held."""
 
     def encode(self, entry: Entry) -> bytes:
         """Encode one entry as one or more JSON messages joined by commas; empty if it has nothing to say here."""

@@ -38,6 +38,7 @@ class Gemini:
     """The adapter of `:streamGenerateContent`."""
 
     name = "gemini"
+    counts_cached = True
 
     def encode(self, entry: Entry) -> bytes:
         """One content per entry; all results of a batch are parts of one content, as many as there were calls."""

@@ -29,6 +29,7 @@ class OpenAIChat:
     """The adapter of `/chat/completions`."""
 
     name = "openai"
+    counts_cached = True
 
     def encode(self, entry: Entry) -> bytes:
         """One message per entry, but one `tool` message per result."""

@@ -30,6 +30,7 @@ class OpenAIResponses:
     """The adapter of `/responses`."""
 
     name = "openai-responses"
+    counts_cached = True
 
     def encode(self, entry: Entry) -> bytes:
         """One item per message, block, call and result."""

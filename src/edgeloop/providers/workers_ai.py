@@ -20,6 +20,7 @@ class WorkersAI:
     """The adapter of Workers AI, and of the models behind its gateway."""
 
     name = "workers-ai"
+    counts_cached = True
 
     def encode(self, entry: Entry) -> bytes:
         """As Chat, but its schemas refuse a content of null."""
