@@ -19,7 +19,7 @@ import pytest
 from edgeloop.access import verify
 from edgeloop.events import StepError
 from tests.support.memory_session import TOKEN, Ask, Fail, Hang, MemorySession, Part, Say
-from tests.support.streams import chat
+from tests.support.streams import FIXTURES, chat
 
 COMMAND = [sys.executable, "-c", "from edgeloop_client.cli import main; main()"]
 LS: list[list[Part]] = [[Say("Looking."), Ask("list_files")], [Say("There is one file.")]]
@@ -289,7 +289,7 @@ async def test_decode_and_model_are_reached(shell: Shell) -> None:
     ended = await shell.run("model", "serve", "--help")
     assert ended.code == 0
     assert "--port" in ended.out
-    stream = Path(__file__).parent.parent / "fixtures" / "streams" / "anthropic.sse"
+    stream = FIXTURES / "anthropic.sse"
     ended = await shell.run("decode", "--dialect", "anthropic", str(stream))
     assert ended.code == 0, ended.err
     assert all(json.loads(line)["op"] for line in ended.out.splitlines())
@@ -299,7 +299,7 @@ async def test_decode_and_model_are_reached(shell: Shell) -> None:
         assert "Traceback" not in ended.err
 
 
-STREAM = (Path(__file__).parent.parent / "fixtures" / "streams" / "anthropic.sse").read_bytes()
+STREAM = (FIXTURES / "anthropic.sse").read_bytes()
 
 
 @pytest.mark.parametrize(

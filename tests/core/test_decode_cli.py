@@ -2,23 +2,21 @@
 
 import io
 import json
-from pathlib import Path
 
 import pytest
 
 from edgeloop.kernels import KernelRefused
 from edgeloop_client.decode import DIALECTS, Decoder, decode_file
+from tests.support.streams import FIXTURES
 from tests.support.traps import door_of_little_memory, trap
 
-STREAMS = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
 
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in STREAMS.glob("*.sse")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.sse")))
 def test_the_example_streams_decode_to_their_lines(name: str) -> None:
     """A stream of each dialect, and some of servers that only resemble one, lie here with the lines they must decode to."""
     out = io.StringIO()
-    decode_file(str(STREAMS / f"{name}.sse"), name.partition(".")[0], out)
-    expected = (STREAMS / f"{name}.jsonl").read_text(encoding="utf-8")
+    decode_file(str(FIXTURES / f"{name}.sse"), name.partition(".")[0], out)
+    expected = (FIXTURES / f"{name}.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line) for line in out.getvalue().splitlines()] == [
         json.loads(line) for line in expected.splitlines()
     ]
@@ -26,13 +24,13 @@ def test_the_example_streams_decode_to_their_lines(name: str) -> None:
 
 def test_every_dialect_has_an_example() -> None:
     """As its provider documents it."""
-    assert {path.stem for path in STREAMS.glob("*.sse")} >= set(DIALECTS)
+    assert {path.stem for path in FIXTURES.glob("*.sse")} >= set(DIALECTS)
 
 
 def test_standard_input_and_a_bad_end() -> None:
     """`-` reads standard input; a stream that ended in an error says so in its last line."""
     out = io.StringIO()
-    cut = (STREAMS / "anthropic.sse").read_bytes()[:-100]
+    cut = (FIXTURES / "anthropic.sse").read_bytes()[:-100]
     decode_file("-", "anthropic", out, stdin=io.BytesIO(cut))
     assert json.loads(out.getvalue().splitlines()[-1])["class"] == "truncated"
 

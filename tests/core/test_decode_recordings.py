@@ -1,15 +1,13 @@
 """Recorded streams of real providers decode to what their index says; skipped where there are none beside the repository."""
 
-import csv
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.recordings import RECORDINGS, Row, needs_recordings, rows_of
 from tests.support.streams import Outcome, feed, fold, outcome, pieces
 
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
 DIALECTS = {
     "anthropic": "anthropic",
     "chat": "openai-chat",
@@ -18,7 +16,6 @@ DIALECTS = {
     "interactions": "gemini-interactions",
     "workers-ai": "workers-ai",
 }
-Row = dict[str, str]
 
 # Where the index, made by another reducer, says something else, and why ours stands.
 TRUNCATED = "a stream without its terminal event is an error, however much it said"
@@ -51,15 +48,8 @@ DIFFERENCES: dict[str, tuple[str, str]] = {
 }
 
 
-def _rows() -> list[Row]:
-    if not RECORDINGS.exists():
-        return []
-    with (RECORDINGS / "INDEX.tsv").open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file, delimiter="\t") if row["api"] in DIALECTS]
-
-
-ROWS = _rows()
-pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason="no ../shared/recordings")
+ROWS = rows_of(DIALECTS)
+pytestmark = needs_recordings
 
 
 def _outcome(row: Row) -> Outcome:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from edgeloop.events import ErrorClass
 from edgeloop.providers.failures import from_answer, local, retryable
-
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
+from tests.support.recordings import RECORDINGS, needs_recordings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +276,7 @@ RECORDED: dict[str, tuple[ErrorClass, bool]] = {
 }
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not here")
+@needs_recordings
 @pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*/http-error-*.json")), ids=lambda path: path.stem)
 def test_recorded_answers(path: Path) -> None:
     """Real refusals of real providers are classified by their status, with their own words."""

@@ -4,7 +4,6 @@ The recorded bytes are the first answer of a turn whose tools are those it calls
 it is done, so all that must hold is ours: no call twice, no result and no text lost, the turn ended.
 """
 
-import csv
 import json
 import re
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from edgeloop.tools import Effect, Place
 from edgeloop_client.decode import Decoder
 from tests.support.core import Tool
 from tests.support.kill_checks import check
+from tests.support.recordings import RECORDINGS, rows_of
 from tests.support.streamed import Blow, How, StreamedSim, halves
+from tests.support.streams import FIXTURES
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
 PROVIDERS = {
     "anthropic": "anthropic",
     "chat": "openai",
@@ -43,11 +42,9 @@ def found() -> Iterator[tuple[str, Path]]:
     """Our streams with calls, and the recorded ones with several, with the adapter that meets them."""
     for provider in PROVIDERS.values():
         yield provider, FIXTURES / f"{DIALECTS.get(provider, provider)}.sse"
-    if RECORDINGS.exists():
-        with (RECORDINGS / "INDEX.tsv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                if row["api"] in PROVIDERS and len(json.loads(row["tool_calls"] or "[]")) > 1:
-                    yield PROVIDERS[row["api"]], RECORDINGS / row["file"]
+    for row in rows_of(PROVIDERS):
+        if len(json.loads(row["tool_calls"] or "[]")) > 1:
+            yield PROVIDERS[row["api"]], RECORDINGS / row["file"]
 
 
 STREAMS = list(found())

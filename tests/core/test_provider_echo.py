@@ -1,8 +1,6 @@
 """From a provider's stream through the decoder and the log to its next request: what it wants back comes back, byte for byte."""
 
-import csv
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +10,9 @@ from edgeloop.providers import PROVIDERS, Plan, Target
 from edgeloop.reader import StepReader
 from edgeloop.transcript import Transcript
 from tests.support.conversations import TOOL
+from tests.support.recordings import RECORDINGS, Row, needs_recordings, rows_of
 from tests.support.streams import chat, feed, gemini, sse
 
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
 READERS = {
     "anthropic": ("anthropic", "anthropic"),
     "chat": ("openai-chat", "openai"),
@@ -127,17 +125,9 @@ def test_chat_reasoning(provider: str) -> None:
     assert b'"data":"x=="' in next_request(stream, dialect, provider).replace(b'": ', b'":')
 
 
-def rows() -> list[dict[str, str]]:
-    """The recordings that an adapter of ours could have asked for."""
-    if not RECORDINGS.is_dir():
-        return []
-    with (RECORDINGS / "INDEX.tsv").open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file, delimiter="\t") if row["api"] in READERS]
-
-
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not here")
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
-def test_every_recorded_answer_can_be_continued(row: dict[str, str]) -> None:
+@needs_recordings
+@pytest.mark.parametrize("row", rows_of(READERS), ids=lambda row: row["file"])
+def test_every_recorded_answer_can_be_continued(row: Row) -> None:
     """Whatever a provider said, the next request is JSON, and what it must have back is in it."""
     dialect, provider = READERS[row["api"]]
     stream = (RECORDINGS / row["file"]).read_bytes()

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 
 from edgeloop.events import ErrorClass
 from edgeloop.providers.failures import from_answer, local
+from tests.support.recordings import RECORDINGS, needs_recordings
 
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
 QUOTA = "type.googleapis.com/google.rpc.QuotaFailure"
 RETRY = "type.googleapis.com/google.rpc.RetryInfo"
 
@@ -151,7 +150,7 @@ RECORDED = {
 }
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not here")
+@needs_recordings
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_refusals(name: str) -> None:
     """Refusals as providers really sent them."""

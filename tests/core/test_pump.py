@@ -11,12 +11,11 @@ import pytest
 
 from edgeloop_client.decode import DIALECTS
 from scripts.setup import node_binary
-from tests.support.streams import chat, pieces, sse
+from tests.support.streams import FIXTURES, chat, pieces, sse
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "tests" / "support" / "pump_driver.mjs"
-STREAMS = ROOT / "tests" / "fixtures" / "streams"
-STREAM = (STREAMS / "anthropic.sse").read_bytes()
+STREAM = (FIXTURES / "anthropic.sse").read_bytes()
 Found = dict[str, Any]
 
 
@@ -98,7 +97,7 @@ def test_wakes_do_not_grow_with_the_answer() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_byte_by_byte_equals_the_whole(dialect: str) -> None:
     """For every dialect: the same operations, the same text on the sockets, offsets without gap or overlap."""
-    stream = (STREAMS / f"{dialect}.sse").read_bytes()
+    stream = (FIXTURES / f"{dialect}.sse").read_bytes()
     whole, bytewise, slow = pump(
         scenario([stream], dialect),
         scenario(pieces(stream, range(1, len(stream))), dialect),

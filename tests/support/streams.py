@@ -5,10 +5,13 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from edgeloop_client.decode import Decoder, Op
 
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "streams"
+"""A stream of each dialect and of the servers that imitate one, with the operations that it decodes to."""
 LIVE = {"text": "text", "reasoning": "text", "args": "bytes"}
 
 
